@@ -1,6 +1,6 @@
 """The names a service author imports.
 
-They are loaded when they are first asked for (PEP 562), so that `import server.db` loads DbObject and nothing else.
+They are loaded when they are first asked for (PEP 562), so that `import server.db` loads DbObject alone.
 """
 
 from __future__ import annotations

@@ -1,17 +1,19 @@
 """Settings: config.toml and the environment, decoded into typed structs.
 
 The structs below are the single place where a setting has its name, its type, its default and its bounds.
-`load` reads a file and the environment and reports every problem at once, each with its key and the nearest valid
-name. Limits are settings, and 0 switches a limit off.
+`load` reads a file and the environment and reports every problem at once, each with its key and the nearest
+valid name. Limits are settings, and 0 switches a limit off.
 """
 
 from __future__ import annotations
 
 import difflib
+import itertools
 import os
+import re
 import tomllib
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -23,6 +25,8 @@ from server.errors import ConfigError
 ENVIRONMENT_PREFIX = "SWITCHBOARD__"
 DEFAULT_FILE = Path("config.toml")
 BUNDLED_SERVICES = ("chat", "echo", "dice")
+RESERVED_PATHS = ("/auth", "/health", "/metrics")
+_SERVICE_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 
 Count = Annotated[int, Meta(ge=0)]
 Seconds = Annotated[float, Meta(ge=0)]
@@ -138,12 +142,18 @@ TABLES: Mapping[str, type[msgspec.Struct]] = {
 }
 
 
-def load(path: Path | None = None, environment: Mapping[str, str] | None = None) -> Settings:
+def load(
+    path: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    check: Callable[[Settings], list[str]] | None = None,
+) -> Settings:
     """Read the settings.
 
     Args:
-        path: the configuration file; without one `config.toml` of the working directory is read if it is there.
+        path: the configuration file; without one, `config.toml` of the working directory if it is there.
         environment: variables to read `SWITCHBOARD__TABLE__KEY` from; by default the process's own.
+        check: names the problems of the services' own keys, which only the services know. It is called even
+            when other tables have problems; `services` and `base` are all that its argument is sure to hold.
 
     Raises:
         ConfigError: with every problem of the file and the environment.
@@ -152,16 +162,22 @@ def load(path: Path | None = None, environment: Mapping[str, str] | None = None)
     document = _read(path, problems)
     _merge_environment(document, os.environ if environment is None else environment, problems)
     base = (path or DEFAULT_FILE).resolve().parent
-    return decode(document, base, problems)
+    return decode(document, base, problems, check)
 
 
-def decode(document: dict[str, Any], base: Path, problems: list[str] | None = None) -> Settings:
+def decode(
+    document: dict[str, Any],
+    base: Path,
+    problems: Sequence[str] = (),
+    check: Callable[[Settings], list[str]] | None = None,
+) -> Settings:
     """Turn a parsed document into settings.
 
     Args:
         document: tables and keys, as `tomllib` gives them.
         base: the folder that relative paths start from.
         problems: problems found before, reported together with the ones found here.
+        check: as in `load`.
 
     Raises:
         ConfigError: with every problem.
@@ -172,9 +188,11 @@ def decode(document: dict[str, Any], base: Path, problems: list[str] | None = No
     ]
     tables = {name: _table(name, document.get(name, {}), struct, problems) for name, struct in TABLES.items()}
     services = _services(document.get("services"), problems)
-    if not problems:
-        settings = Settings(**tables, services=services, base=base)
-        problems += _contradictions(settings)
+    if check is not None:
+        problems += check(Settings(services=services, base=base))
+    sound = {name: table for name, table in tables.items() if table is not None}
+    settings = Settings(**sound, services=services, base=base)
+    problems += _contradictions(settings)
     if problems:
         raise ConfigError(problems)
     return settings
@@ -193,13 +211,9 @@ def decode_options(
     Returns:
         The struct, or None where there are problems, and the problems.
     """
-    names = list(struct.__struct_fields__)
     hints = typing.get_type_hints(struct, include_extras=True)
-    problems = [
-        _unknown(f"{table}.{key}", [f"{table}.{name}" for name in names])
-        for key in options
-        if key not in names
-    ]
+    valid = [f"{table}.{name}" for name in struct.__struct_fields__]
+    problems = [_unknown(f"{table}.{key}", valid) for key in options if key not in hints]
     for key, value in options.items():
         if key in hints:
             try:
@@ -231,7 +245,8 @@ def _read(path: Path | None, problems: list[str]) -> dict[str, Any]:
 def _merge_environment(document: dict[str, Any], environment: Mapping[str, str], problems: list[str]) -> None:
     """Lay `SWITCHBOARD__TABLE__KEY=value` over the document.
 
-    A value is text where the setting is text; elsewhere it is read as TOML, so that numbers, booleans and lists work.
+    A value is text where the setting is text; elsewhere it is read as TOML, so that numbers, booleans and
+    lists work.
     """
     for variable in sorted(environment):
         if not variable.startswith(ENVIRONMENT_PREFIX):
@@ -253,7 +268,7 @@ def _merge_environment(document: dict[str, Any], environment: Mapping[str, str],
 
 
 def _environment_value(keys: list[str], text: str) -> Any:
-    """Read one variable: as text where the setting is a string, else as TOML, else as a comma-separated list."""
+    """Read one variable: as text where the setting is text, else as TOML, else as a comma-separated list."""
     hint: Any = None
     if keys[0] in TABLES:
         hint = typing.get_type_hints(TABLES[keys[0]]).get(keys[1])
@@ -284,32 +299,37 @@ def _services(tables: Any, problems: list[str]) -> dict[str, ServiceSettings]:
     if not isinstance(tables, dict):
         problems.append("services: holds tables, written [services.NAME]")
         return {}
-    services: dict[str, ServiceSettings] = {}
-    paths: dict[str, str] = {}
+    services = {}
     for name, table in tables.items():
         if not isinstance(table, dict):
             problems.append(f"services.{name}: is a table, written [services.{name}]")
-            continue
-        if not name.isidentifier():
+        elif not name.isidentifier():
             problems.append(f"services.{name}: a service's name is the name of a Python module")
-            continue
-        own = {key: value for key, value in table.items() if key not in ("path", "workers")}
-        path, workers = table.get("path", f"/{name}"), table.get("workers", 0)
-        if not isinstance(path, str) or not path.startswith("/") or path == "/" or path.endswith("/"):
-            problems.append(
-                f"services.{name}.path: starts with a slash and names a path, like /{name}, but it is {path!r}"
-            )
-        elif path in paths:
-            problems.append(f"services.{name}.path: {path} is already the path of services.{paths[path]}")
         else:
-            paths[path] = name
-        if not isinstance(workers, int) or isinstance(workers, bool) or workers < 0:
+            services[name] = _service(name, table, problems)
+    for first, second in itertools.combinations(services.values(), 2):
+        if first.path == second.path:
             problems.append(
-                f"services.{name}.workers: is a number of processes, 0 or more, but it is {workers!r}"
+                f"services.{second.name}.path: {second.path} is the path of services.{first.name}"
             )
-            workers = 0
-        services[name] = ServiceSettings(name=name, path=str(path), workers=workers, options=own)
     return services
+
+
+def _service(name: str, table: Mapping[str, Any], problems: list[str]) -> ServiceSettings:
+    """Part a service's table into what the engine reads and what the service reads."""
+    path, workers = table.get("path", f"/{name}"), table.get("workers", 0)
+    if not isinstance(path, str) or not _SERVICE_PATH.fullmatch(path):
+        problems.append(f"services.{name}.path: is a path like /{name}, but it is {path!r}")
+        path = f"/{name}"
+    if any(path == reserved or path.startswith(f"{reserved}/") for reserved in RESERVED_PATHS):
+        problems.append(f"services.{name}.path: {path} is taken by the server itself; choose another")
+    if type(workers) is not int or workers < 0:
+        problems.append(
+            f"services.{name}.workers: is a number of processes, 0 or more, but it is {workers!r}"
+        )
+        workers = 0
+    options = {key: value for key, value in table.items() if key not in ("path", "workers")}
+    return ServiceSettings(name=name, path=path, workers=workers, options=options)
 
 
 def _contradictions(settings: Settings) -> list[str]:
@@ -323,6 +343,12 @@ def _contradictions(settings: Settings) -> list[str]:
         file = getattr(server, key)
         if file and not (settings.base / file).is_file():
             problems.append(f"server.{key}: there is no file {file}")
+    if settings.database.url and not settings.database.url.startswith("sqlite://"):
+        problems.append(
+            "database.url: this version keeps its data in SQLite: sqlite:///FILE, or leave it out"
+        )
+    if settings.broker.url != "local":
+        problems.append('broker.url: this version runs in one process: "local", or leave it out')
     if server.reconnect_min_seconds > server.reconnect_max_seconds:
         problems.append("server.reconnect_min_seconds: is larger than server.reconnect_max_seconds")
     return problems

@@ -1,6 +1,6 @@
-"""Logging: one line an event on standard error, `key=value`, JSON on request, journal priorities under systemd.
+"""Logging: one line an event on standard error, `key=value`; JSON on request, priorities for the journal.
 
-Nothing that a person wrote and no secret may be passed as a field: no message text, password, cookie or token.
+Nothing that a person wrote and no secret may be a field: no message text, password, cookie or token.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ def _fields(record: logging.LogRecord) -> Mapping[str, Any]:
 
 
 def _quoted(value: object) -> str:
-    """Write a value so that it ends where it ends: quoted and escaped when it holds a space or anything odd."""
+    """Write a value so that its end is clear: quoted and escaped when it holds a space or anything odd."""
     text = value if isinstance(value, str) else str(value)
     plain = text.isprintable() and text.isascii() and not _RESERVED.intersection(text) and text != ""
     return text if plain else json.dumps(text)

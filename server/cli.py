@@ -1,0 +1,92 @@
+"""The `switchboard` command.
+
+Exit status: 0 fine, 1 failure at run time, 2 wrong usage, 78 bad configuration (EX_CONFIG of sysexits.h).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import shtab
+
+from server import config
+from server.app import run
+from server.errors import ConfigError
+from server.service.discovery import check
+from server.version import __version__
+
+EXIT_FINE = 0
+EXIT_FAILURE = 1
+EXIT_CONFIG = 78
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Args:
+        arguments: what follows the command's name; by default the process's own.
+
+    Returns:
+        The exit status.
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        settings = config.load(options.config, _environment(options), check)
+    except ConfigError as error:
+        for problem in error.problems:
+            print(f"switchboard: {problem}", file=sys.stderr)  # noqa: T201 the command's own voice
+        return EXIT_CONFIG
+    if options.command == "check":
+        print(_summary(options.config, settings))  # noqa: T201 the command's own voice
+        return EXIT_FINE
+    return run(settings)
+
+
+def _environment(options: argparse.Namespace) -> Mapping[str, str]:
+    """Lay the flags over the environment: the order is flag, environment, file, default."""
+    flags = {
+        f"{config.ENVIRONMENT_PREFIX}SERVER__{key.upper()}": str(value)
+        for key in ("host", "port")
+        if (value := getattr(options, key, None)) is not None
+    }
+    return {**os.environ, **flags}
+
+
+def _summary(path: Path | None, settings: config.Settings) -> str:
+    file = path or config.DEFAULT_FILE
+    source = str(file) if file.exists() else "the defaults"
+    services = ", ".join(f"{service.name} at {service.path}" for service in settings.services.values())
+    return f"{source}: fine. Serves {services or 'no service'}."
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="switchboard", description="Self-hosted real-time services in Python."
+    )
+    parser.add_argument("--version", action="version", version=f"switchboard {__version__}")
+    shtab.add_argument_to(parser, help="print a completion script for your shell")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    serve = commands.add_parser("serve", help="answer WebSockets and serve the browser client")
+    serve.add_argument("--host", metavar="H", help="address to listen on")
+    serve.add_argument("--port", metavar="P", type=_port, help="port to listen on; 0 takes a free one")
+    checking = commands.add_parser("check", help="validate a configuration file and exit")
+    for command in (serve, checking):
+        file = command.add_argument(
+            "--config",
+            metavar="FILE",
+            type=Path,
+            help="configuration file (default: config.toml, if it is there)",
+        )
+        file.complete = shtab.FILE  # type: ignore[attr-defined]  # how shtab is told what to complete
+    return parser
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= 65535:
+        raise argparse.ArgumentTypeError("a port is a number from 0 to 65535")
+    return port
