@@ -182,19 +182,18 @@ def decode(
     Raises:
         ConfigError: with every problem.
     """
-    problems = [] if problems is None else problems
-    problems += [
-        _unknown(name, [*TABLES, "services"]) for name in document if name not in (*TABLES, "services")
-    ]
-    tables = {name: _table(name, document.get(name, {}), struct, problems) for name, struct in TABLES.items()}
-    services = _services(document.get("services"), problems)
+    found = list(problems)
+    valid = [*TABLES, "services"]
+    found += [_unknown(name, valid) for name in document if name not in valid]
+    tables = {name: _table(name, document.get(name, {}), struct, found) for name, struct in TABLES.items()}
+    services = _services(document.get("services"), found)
     if check is not None:
-        problems += check(Settings(services=services, base=base))
+        found += check(Settings(services=services, base=base))
     sound = {name: table for name, table in tables.items() if table is not None}
     settings = Settings(**sound, services=services, base=base)
-    problems += _contradictions(settings)
-    if problems:
-        raise ConfigError(problems)
+    found += _contradictions(settings)
+    if found:
+        raise ConfigError(found)
     return settings
 
 
