@@ -1,0 +1,1 @@
+"""Topics, presence and the brokers behind them. Nothing here knows a socket or a service."""

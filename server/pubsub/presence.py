@@ -1,0 +1,265 @@
+"""Presence: who is there, counted by connections, told as differences.
+
+A member is there from the first connection that enters until the last one that leaves. Changes are collected
+for a moment (the window) and told once: a thousand people who come at the same time are one event, and
+somebody who reloads a page is none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Hashable
+from types import TracebackType
+from typing import Any, Protocol, Self
+from weakref import WeakValueDictionary
+
+from server.log import Log
+from server.pubsub.topics import Closeable
+
+WINDOW_SECONDS = 0.25
+"""Long enough for a page to reload inside it, short enough to be taken for at once."""
+
+log = Log("pubsub")
+
+Watcher = Callable[[list[Any], list[Any], int], None]
+"""Called with who joined, who left (apply these first), and how many members there are now."""
+
+
+class Timer(Protocol):
+    """What a scheduler returns."""
+
+    def cancel(self) -> None:
+        """Do not call any more."""
+
+
+Scheduler = Callable[[float, Callable[[], None]], Timer]
+"""Call a function after so many seconds."""
+
+
+def _loop_scheduler(seconds: float, callback: Callable[[], None]) -> Timer:
+    return asyncio.get_running_loop().call_later(seconds, callback)
+
+
+class Presences:
+    """The presences of one process.
+
+    Args:
+        window_seconds: how long changes are collected before they are told.
+        scheduler: what runs the timers; by default the running event loop.
+    """
+
+    def __init__(
+        self, window_seconds: float = WINDOW_SECONDS, scheduler: Scheduler = _loop_scheduler
+    ) -> None:
+        self.window_seconds = window_seconds
+        self.scheduler = scheduler
+        # A presence lives as long as somebody holds it: a service, an entry, a timer, or `watched`.
+        self._presences: WeakValueDictionary[str, Presence] = WeakValueDictionary()
+        self.watched: set[Presence] = set()
+
+    def presence(self, name: str) -> Presence:
+        """Return the presence `name`: the same object for everybody as long as anybody uses it."""
+        presence = self._presences.get(name)
+        if presence is None:
+            presence = self._presences[name] = Presence(name, self)
+        return presence
+
+    def stop(self) -> None:
+        """Tell nothing more: cancel every timer and forget every watcher."""
+        for presence in list(self._presences.values()):
+            presence.close()
+
+    def __len__(self) -> int:
+        """Return how many presences are in use."""
+        return len(self._presences)
+
+
+class Presence:
+    """Who is at one place, such as a room. Made by `Presences.presence`."""
+
+    __slots__ = ("__weakref__", "_hub", "_members", "_timer", "_watchers", "_window", "name")
+
+    def __init__(self, name: str, hub: Presences) -> None:
+        self.name = name
+        self._hub = hub
+        self._members: dict[Hashable, _Member] = {}
+        self._watchers: list[Watcher] = []
+        self._window: _Window | None = None  # there while there is something to tell
+        self._timer: Timer | None = None  # runs while there is a window
+
+    @property
+    def count(self) -> int:
+        """How many members are here now."""
+        return len(self._members)
+
+    def members(self, viewer: Hashable = None) -> list[Any]:
+        """Return what is known of each member that is here now (`info`), in the order in which they came.
+
+        Args:
+            viewer: the member who will see the list, if it is for one. Somebody who comes, sees the list
+                with itself in it and leaves, all in one window, is still no event.
+        """
+        if self._window is not None:
+            self._window.show(viewer)
+        return [member.info for member in self._members.values()]
+
+    def __contains__(self, member: Hashable) -> bool:
+        return member in self._members
+
+    def enter(self, member: Hashable, info: Any, subscriber: Closeable) -> Entry:
+        """Let a connection of a member be here.
+
+        Args:
+            member: identifies the member across connections.
+            info: what others are told of the member: what the first connection said, until the last leaves.
+            subscriber: the connection. The entry ends with it.
+
+        Returns:
+            The entry: a context manager, or to be left by `leave`.
+        """
+        entry = Entry(self, member, subscriber)
+        known = self._members.get(member)
+        if known is None:
+            self._members[member] = _Member(info)
+            self._changed().join(member, info)
+            self._settle()
+        else:
+            known.connections += 1
+        subscriber.add_close_callback(entry.leave)
+        return entry
+
+    def on_change(self, watcher: Watcher) -> Callable[[], None]:
+        """Call `watcher(joined, left, count)` after each window in which the members changed.
+
+        `joined` and `left` are lists of `info`; apply them as sets, those who left first. Whoever starts from
+        `members()` at any moment and applies every later change has the true members after each.
+
+        Returns:
+            A function that forgets the watcher. The presence is in use until it is called.
+        """
+        self._watchers.append(watcher)
+        self._hub.watched.add(self)
+
+        def forget() -> None:
+            if watcher in self._watchers:
+                self._watchers.remove(watcher)
+                if not self._watchers:
+                    self._hub.watched.discard(self)
+
+        return forget
+
+    def close(self) -> None:
+        """Tell nothing more."""
+        self._watchers.clear()
+        self._hub.watched.discard(self)
+        self._end_window()
+
+    def forget(self, member: Hashable) -> None:
+        """Take out one connection of a member; this is `Entry`'s to call."""
+        known = self._members[member]
+        known.connections -= 1
+        if known.connections == 0:
+            del self._members[member]
+            self._changed().leave(member, known.info)
+            self._settle()
+
+    def _changed(self) -> _Window:
+        if self._window is None:
+            self._window = _Window()
+            self._timer = self._hub.scheduler(self._hub.window_seconds, self._tell)
+        return self._window
+
+    def _settle(self) -> None:
+        """Drop a window whose changes took each other back."""
+        if self._window is not None and not self._window.joined and not self._window.left:
+            self._end_window()
+
+    def _end_window(self) -> None:
+        self._window = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _tell(self) -> None:
+        window = self._window
+        self._end_window()
+        if window is None:
+            return
+        joined, left = list(window.joined.values()), list(window.left.values())
+        for watcher in tuple(self._watchers):
+            try:
+                watcher(joined, left, self.count)
+            except Exception as error:
+                # server.log's, whose `error` adds the traceback
+                log.error("presence watcher failed", presence=self.name, error=error)  # noqa: TRY400
+
+
+class Entry:
+    """One connection's part in a presence: from `Presence.enter` until `leave` or the connection's end."""
+
+    __slots__ = ("_member", "_presence", "_subscriber")
+
+    def __init__(self, presence: Presence, member: Hashable, subscriber: Closeable) -> None:
+        self._presence = presence
+        self._member = member
+        self._subscriber: Closeable | None = subscriber
+
+    def leave(self, _closed: object = None) -> None:
+        """End it; also called when the connection closes. Idempotent."""
+        subscriber, self._subscriber = self._subscriber, None
+        if subscriber is not None:
+            subscriber.remove_close_callback(self.leave)
+            self._presence.forget(self._member)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.leave()
+
+
+class _Member:
+    """What is known of a member, and by how many connections it is here."""
+
+    __slots__ = ("connections", "info")
+
+    def __init__(self, info: Any) -> None:
+        self.info = info
+        self.connections = 1
+
+
+class _Window:
+    """Changes that are not told yet.
+
+    Coming and leaving take each other back, unless somebody saw the state between in `Presence.members`: whoever
+    did must be told that it is over.
+    """
+
+    __slots__ = ("joined", "left", "seen")
+
+    def __init__(self) -> None:
+        self.joined: dict[Hashable, Any] = {}
+        self.left: dict[Hashable, Any] = {}
+        self.seen: set[Hashable] = set()
+
+    def show(self, viewer: Hashable) -> None:
+        """Note that somebody saw the state between; what the viewer saw of itself does not matter."""
+        self.seen.update(member for member in (*self.joined, *self.left) if member != viewer)
+
+    def join(self, member: Hashable, info: Any) -> None:
+        """Note that a member came."""
+        returned = member in self.left and self.left[member] == info
+        if returned:
+            del self.left[member]
+        if not returned or member in self.seen:
+            self.joined[member] = info
+
+    def leave(self, member: Hashable, info: Any) -> None:
+        """Note that a member left."""
+        untold = member in self.joined
+        if untold:
+            del self.joined[member]
+        if not untold or member in self.seen:
+            self.left.setdefault(member, info)
