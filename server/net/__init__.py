@@ -1,0 +1,1 @@
+"""Sockets and RFC 6455: listening, handshakes, one client's connection, limits, heartbeat. Knows no service."""

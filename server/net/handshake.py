@@ -1,0 +1,101 @@
+"""The opening handshake as the gate sees it, and what the gate may answer."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from http.cookies import CookieError, SimpleCookie
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+import msgspec
+from websockets.datastructures import Headers, MultipleValuesError
+
+from server.net.identity import Identity
+
+if TYPE_CHECKING:
+    from server.net.connection import Connection
+
+
+class Handshake(msgspec.Struct, frozen=True):
+    """A client asks for a WebSocket.
+
+    Args:
+        target: path and query, as in the request line.
+        headers: all of them.
+        remote_address: the client's address; behind a trusted proxy, what that says.
+        secure: whether the client speaks TLS, to us or to a trusted proxy.
+    """
+
+    target: str
+    headers: Headers
+    remote_address: str
+    secure: bool
+
+    @property
+    def path(self) -> str:
+        """The path, percent-decoded, without the query."""
+        return unquote(self.target.partition("?")[0])
+
+    @property
+    def query(self) -> str:
+        """What follows the question mark, as it came."""
+        return self.target.partition("?")[2]
+
+    def header(self, name: str) -> str | None:
+        """Return a header; None when it is missing. A repeated one is joined with commas (RFC 9110, 5.3)."""
+        try:
+            return self.headers.get(name)
+        except MultipleValuesError:
+            return ", ".join(self.headers.get_all(name))
+
+    @property
+    def origin(self) -> str | None:
+        """The origin of the page that asks; None for a program."""
+        return self.header("Origin")
+
+    @property
+    def host(self) -> str | None:
+        """The server's name as the client knows it."""
+        return self.header("Host")
+
+    def cookie(self, name: str) -> str | None:
+        """Return a cookie's value; None when there is no such cookie."""
+        jar = SimpleCookie()
+        try:
+            jar.load("; ".join(self.headers.get_all("Cookie")))
+        except CookieError:
+            return None
+        return jar[name].value if name in jar else None
+
+
+class Admission(msgspec.Struct, frozen=True):
+    """The client may come in.
+
+    Args:
+        attach: called once, with the open connection; from then on the service has it.
+        identity: who it is; None when nobody is logged in.
+        subprotocols: what the service speaks, best first; empty when it does not care.
+        close: accept the upgrade and close with this code and reason at once, because a browser's page cannot
+            read a refused handshake.
+    """
+
+    attach: Callable[[Connection], None]
+    identity: Identity | None = None
+    subprotocols: tuple[str, ...] = ()
+    close: tuple[int, str] | None = None
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """The client gets an HTTP answer instead of a WebSocket.
+
+    Args:
+        status: HTTP status.
+        text: one sentence, for the person who reads it.
+    """
+
+    status: int
+    text: str
+
+
+Gate = Callable[[Handshake], Awaitable[Admission | Refusal]]
+"""Decides about a handshake; the application supplies it. It runs under the handshake's deadline."""

@@ -1,0 +1,184 @@
+"""The listening socket, and what everything that comes through it shares."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+import ssl
+from typing import Any
+
+import uvicorn
+from uvicorn.server import ServerState
+
+from server.config import ServerSettings, Settings
+from server.errors import ListenError
+from server.net.connection import Connection
+from server.net.handshake import Gate
+from server.net.heartbeat import Heartbeat
+from server.net.http import HttpProtocol
+from server.net.limits import Occupancy
+from server.net.protocol import WebSocketProtocol
+from server.net.reading import ReadLimits
+
+BACKLOG = 4096
+"""Handshakes that the kernel keeps for us while everybody reconnects at once."""
+
+
+class Front:
+    """What all sockets of one listener share.
+
+    Args:
+        settings: the network's part of the configuration.
+        application: the ASGI application that answers plain HTTP.
+        gate: decides about opening handshakes.
+    """
+
+    def __init__(self, settings: ServerSettings, application: Any, gate: Gate) -> None:
+        self.settings = settings
+        self.gate = gate
+        self.config = uvicorn.Config(
+            application,
+            http=HttpProtocol,
+            ws=WebSocketProtocol,
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+        )
+        self.config.load()
+        self.server_state = ServerState()
+        self.read_limits = ReadLimits(settings.frame_bytes, settings.message_bytes, settings.message_fragments)
+        self.heartbeat = Heartbeat(settings.heartbeat_seconds)
+        self.opening: set[asyncio.Task[None]] = set()
+        self.connections: set[Connection] = set()
+        self._by_address = Occupancy(settings.connections_per_address)
+        self._sockets = 0
+
+    def entered(self, address_key: str) -> bool:
+        """Count a socket in; False when its address, or the server, has as many as it may."""
+        most = self.settings.connections
+        if (most and self._sockets >= most) or not self._by_address.enter(address_key):
+            return False
+        self._sockets += 1
+        return True
+
+    def left(self, address_key: str | None) -> None:
+        """Count a socket out; None when it was never counted in."""
+        if address_key is not None:
+            self._sockets -= 1
+            self._by_address.leave(address_key)
+
+
+class Listener:
+    """Accepts sockets and brings them to the application or to a service.
+
+    Args:
+        settings: the whole configuration; `server` is what is read, relative files start from `base`.
+        application: the ASGI application that answers plain HTTP.
+        gate: decides about opening handshakes.
+        inherited: a socket that listens already, instead of an own one.
+    """
+
+    def __init__(
+        self, settings: Settings, application: Any, gate: Gate, inherited: socket.socket | None = None
+    ) -> None:
+        self._settings = settings
+        self._inherited = inherited
+        self._front = Front(settings.server, application, gate)
+        self._server: asyncio.Server | None = None
+        self.port = settings.server.port
+
+    @property
+    def connections(self) -> set[Connection]:
+        """Every open WebSocket."""
+        return self._front.connections
+
+    @property
+    def url(self) -> str:
+        """Where a browser finds this server."""
+        server = self._settings.server
+        host = f"[{server.host}]" if ":" in server.host else server.host
+        return f"{'https' if server.tls_certificate else 'http'}://{host}:{self.port}/"
+
+    async def start(self) -> None:
+        """Begin to accept.
+
+        Raises:
+            ListenError: the address is taken or not ours; the text is for the operator.
+        """
+        server = self._settings.server
+        sock = self._inherited or _bind(server.host, server.port)
+        self.port = sock.getsockname()[1]
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(
+            lambda: HttpProtocol(self._front), sock=sock, backlog=BACKLOG, ssl=self._tls()
+        )
+        self._front.heartbeat.start()
+
+    def stop_accepting(self) -> None:
+        """Take no more sockets; those that are open stay."""
+        if self._server is not None:
+            self._server.close()
+
+    async def stop(self, code: int = 1012, reason: str = "restart") -> None:
+        """Close everything: WebSockets with their closing handshake, HTTP after the answer that is under way.
+
+        Whatever is not closed after `server.close_seconds` is cut.
+
+        Args:
+            code: close code for the WebSockets.
+            reason: the reason given with it.
+        """
+        self.stop_accepting()
+        front = self._front
+        for task in front.opening:
+            task.cancel()
+        for connection in tuple(front.connections):
+            connection.start_close(code, reason)
+        for http in tuple(front.server_state.connections):
+            http.shutdown()
+        await asyncio.gather(*front.opening, return_exceptions=True)
+        await asyncio.gather(*(connection.wait_closed() for connection in tuple(front.connections)))
+        for task in front.server_state.tasks:
+            task.cancel()
+        await asyncio.gather(*front.server_state.tasks, return_exceptions=True)
+        front.heartbeat.stop()
+
+    def _tls(self) -> ssl.SSLContext | None:
+        server = self._settings.server
+        if not server.tls_certificate:
+            return None
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(self._settings.base / server.tls_certificate, self._settings.base / server.tls_key)
+        return context
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        sock = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise ListenError(f"cannot listen on {host}: {error.strerror}") from None
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(address)
+        sock.listen(BACKLOG)
+    except OSError as error:
+        sock.close()
+        raise ListenError(_explain(error, host, port)) from None
+    return sock
+
+
+def _explain(error: OSError, host: str, port: int) -> str:
+    match error.errno:
+        case errno.EADDRINUSE:
+            return f"port {port} of {host} is taken; stop what uses it, or choose another with --port"
+        case errno.EADDRNOTAVAIL:
+            return f"{host} is not an address of this machine; choose one with --host"
+        case errno.EACCES:
+            return f"port {port} needs more rights; choose one above 1023 with --port"
+        case _:
+            return f"cannot listen on {host} port {port}: {error.strerror}"

@@ -1,0 +1,228 @@
+"""Incoming bytes become messages, without I/O and without a clock.
+
+Most frames are whole, small and unfragmented: they are unmasked and decoded right here. Everything unusual (control
+frames, fragments, violations) goes to websockets' Sans-I/O `ServerProtocol`, which is made when it is first needed
+and dropped when it is not needed any more, so that an idle connection costs no parser.
+
+The guards that websockets leaves to its users are here: a frame that is too large is refused by its header, before
+its payload is buffered; fragments are counted; UTF-8 is checked across fragments as they arrive.
+"""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Callable
+
+import msgspec
+from websockets.frames import CloseCode, Frame, Opcode
+from websockets.protocol import OPEN, State
+from websockets.server import ServerProtocol
+from websockets.speedups import apply_mask
+
+_UTF8 = codecs.getincrementaldecoder("utf-8")
+_FIN_TEXT = 0x81
+_FIN_BINARY = 0x82
+_USUAL = (_FIN_TEXT, _FIN_BINARY)
+_MASKED = 0x80
+_CONTROL_PAYLOAD_BYTES = 125
+
+
+class ReadLimits(msgspec.Struct, frozen=True):
+    """Bounds of what a client may send; 0 switches one off.
+
+    Args:
+        frame_bytes: payload of one frame.
+        message_bytes: payload of one message, all its frames.
+        message_fragments: frames of one message.
+    """
+
+    frame_bytes: int
+    message_bytes: int
+    message_fragments: int
+
+
+class Violation(Exception):
+    """The client broke a rule; the connection has to fail with a close code."""
+
+    def __init__(self, code: CloseCode, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason
+
+
+class Reader:
+    """Turns the bytes of one client into messages.
+
+    Args:
+        limits: bounds of what the client may send.
+        on_message: called with each message, in order.
+        on_control: called with the protocol after it took a frame that wants an answer: a ping, a close, or a
+            violation; `data_to_send` of the protocol has the answer.
+        on_pong: called when the client answers a ping.
+    """
+
+    __slots__ = ("_decoder", "_fragments", "_limits", "_need", "_on_control", "_on_message", "_on_pong", "_parts",
+                 "_size", "_tail", "closing", "paused", "protocol")  # fmt: skip
+
+    def __init__(
+        self,
+        limits: ReadLimits,
+        on_message: Callable[[str | bytes], None],
+        on_control: Callable[[ServerProtocol], None],
+        on_pong: Callable[[], None],
+    ) -> None:
+        self._limits = limits
+        self._on_message = on_message
+        self._on_control = on_control
+        self._on_pong = on_pong
+        self._tail: bytearray | None = None
+        self._need = 0
+        self._decoder: codecs.IncrementalDecoder | None = None
+        self._parts: list[str | bytes] | None = None
+        self._size = 0
+        self._fragments = 0
+        self.protocol: ServerProtocol | None = None
+        self.closing = False
+        self.paused = False
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes from the client.
+
+        While `paused` is set, complete frames wait; feed nothing (`b""`) to go on with them.
+        """
+        if self._tail is not None:
+            self._tail += data
+            if len(self._tail) < self._need or self.paused:
+                return
+            data, self._tail = bytes(self._tail), None
+        try:
+            position = self._take_frames(data)
+        except Violation as violation:
+            self._fail(violation)
+            return
+        if position < len(data) and not self.closing:
+            self._tail = bytearray(data[position:])
+
+    def expect_close(self) -> ServerProtocol:
+        """Return the protocol that goes through the closing handshake."""
+        if self.protocol is None:
+            self.protocol = ServerProtocol(state=OPEN, max_size=None)
+        return self.protocol
+
+    def release(self) -> None:
+        """Let go of the connection, so that no circle of references keeps it in memory."""
+        self.closing = True
+        self._tail = self.protocol = None
+        self._on_message = self._on_control = self._on_pong = _nothing
+
+    def _take_frames(self, data: bytes) -> int:
+        """Take every complete frame; return where the incomplete rest begins, and set what it needs."""
+        position, end, most = 0, len(data), self._limits.frame_bytes
+        self._need = 0
+        while not self.paused:
+            begin = position + 2
+            if end < begin:
+                self._need = 2
+                break
+            head, second = data[position], data[position + 1]
+            size = second & 0x7F
+            if size >= 126:
+                begin += 2 if size == 126 else 8
+                if end < begin:
+                    self._need = begin - position
+                    break
+                size = int.from_bytes(data[position + 2 : begin], "big")
+            usual = second >= _MASKED and self.protocol is None and head in _USUAL
+            if not usual:
+                self._check_header(head, second, size)
+            if most and size > most:
+                raise Violation(CloseCode.MESSAGE_TOO_BIG, f"a frame may have {most} bytes")
+            payload = begin + 4
+            stop = payload + size
+            if end < stop:
+                self._need = stop - position
+                break
+            if usual:
+                message = apply_mask(data[payload:stop], data[begin:payload])
+                position = stop
+                self._on_message(_text(message) if head == _FIN_TEXT else message)
+            else:
+                frame = data[position:stop]
+                position = stop
+                self._take_unusual(frame)
+            if self.closing:
+                break
+        return position
+
+    def _check_header(self, head: int, second: int, size: int) -> None:
+        """Refuse by its header what no payload can mend (RFC 6455 sections 5.1, 5.2 and 5.5)."""
+        if second < _MASKED:
+            raise Violation(CloseCode.PROTOCOL_ERROR, "a client's frames are masked")
+        if head & 0x70:
+            raise Violation(CloseCode.PROTOCOL_ERROR, "reserved bits must be 0")
+        opcode = head & 0x0F
+        if opcode > Opcode.PONG or Opcode.BINARY < opcode < Opcode.CLOSE:
+            raise Violation(CloseCode.PROTOCOL_ERROR, "invalid opcode")
+        if opcode >= Opcode.CLOSE and (head < 0x80 or size > _CONTROL_PAYLOAD_BYTES):
+            raise Violation(CloseCode.PROTOCOL_ERROR, "a control frame is whole and short")
+
+    def _take_unusual(self, frame: bytes) -> None:
+        """Let websockets' protocol judge a frame, and act on what it says."""
+        protocol = self.expect_close()
+        protocol.receive_data(frame)
+        for event in protocol.events_received():
+            if isinstance(event, Frame):
+                self._take_event(event)
+        if protocol.state is not OPEN:
+            self.closing = True
+        if protocol.writes or self.closing:
+            self._on_control(protocol)
+        elif self._parts is None:
+            self.protocol = None  # between messages nothing of it is needed
+
+    def _take_event(self, frame: Frame) -> None:
+        if frame.opcode is Opcode.PONG:
+            self._on_pong()
+        elif frame.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
+            self._take_fragment(frame)
+
+    def _take_fragment(self, frame: Frame) -> None:
+        """Collect the frames of one message (RFC 6455 section 5.4)."""
+        if self._parts is None:
+            self._parts, self._size, self._fragments = [], 0, 0
+            self._decoder = _UTF8() if frame.opcode is Opcode.TEXT else None
+        self._fragments += 1
+        self._size += len(frame.data)
+        limits = self._limits
+        if limits.message_fragments and self._fragments > limits.message_fragments:
+            raise Violation(CloseCode.MESSAGE_TOO_BIG, f"a message may have {limits.message_fragments} frames")
+        if limits.message_bytes and self._size > limits.message_bytes:
+            raise Violation(CloseCode.MESSAGE_TOO_BIG, f"a message may have {limits.message_bytes} bytes")
+        try:
+            data = bytes(frame.data)
+            self._parts.append(self._decoder.decode(data, frame.fin) if self._decoder is not None else data)
+        except UnicodeDecodeError:
+            raise Violation(CloseCode.INVALID_DATA, "a text message is UTF-8") from None
+        if frame.fin:
+            parts, decoder = self._parts, self._decoder
+            self._parts = self._decoder = None
+            self._on_message("".join(parts) if decoder is not None else b"".join(parts))  # type: ignore[arg-type]  # all parts are of one kind
+
+    def _fail(self, violation: Violation) -> None:
+        """Fail the connection (RFC 6455 section 7.1.7)."""
+        self.closing = True
+        protocol = self.expect_close()
+        if protocol.state is State.OPEN:
+            protocol.fail(violation.code, violation.reason)
+        self._on_control(protocol)
+
+
+def _text(payload: bytes) -> str:
+    try:
+        return payload.decode()
+    except UnicodeDecodeError:
+        raise Violation(CloseCode.INVALID_DATA, "a text message is UTF-8") from None
+
+
+def _nothing(*_: object) -> None:
+    """Stand in for a callback after the end."""
