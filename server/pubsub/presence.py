@@ -48,9 +48,7 @@ class Presences:
         scheduler: what runs the timers; by default the running event loop.
     """
 
-    def __init__(
-        self, window_seconds: float = WINDOW_SECONDS, scheduler: Scheduler = _loop_scheduler
-    ) -> None:
+    def __init__(self, window_seconds: float = WINDOW_SECONDS, scheduler: Scheduler = _loop_scheduler) -> None:
         self.window_seconds = window_seconds
         self.scheduler = scheduler
         # A presence lives as long as somebody holds it: a service, an entry, a timer, or `watched`.
@@ -190,8 +188,7 @@ class Presence:
             try:
                 watcher(joined, left, self.count)
             except Exception as error:
-                # server.log's, whose `error` adds the traceback
-                log.error("presence watcher failed", presence=self.name, error=error)  # noqa: TRY400
+                log.error("presence watcher failed", presence=self.name, error=error)
 
 
 class Entry:
@@ -233,8 +230,8 @@ class _Member:
 class _Window:
     """Changes that are not told yet.
 
-    Coming and leaving take each other back, unless somebody saw the state between in `Presence.members`: whoever
-    did must be told that it is over.
+    Coming and leaving take each other back, unless somebody saw the state between in `Presence.members`:
+    whoever did must be told that it is over.
     """
 
     __slots__ = ("joined", "left", "seen")

@@ -37,17 +37,28 @@ class Subscriber(Closeable, Protocol):
         """Take a batch: at once, without waiting."""
 
 
+def _end_of_tick(flush: Callable[[], None]) -> None:
+    asyncio.get_running_loop().call_soon(flush)
+
+
 class Topics:
     """The topics of one process.
 
     Args:
         encode: makes a frame of a message; a frame it returns as it is.
         broker: carries publications to and from other processes.
+        schedule: runs a topic's flush at the end of the tick; by default the running event loop does.
     """
 
-    def __init__(self, encode: Callable[[str | bytes], bytes], broker: Broker) -> None:
+    def __init__(
+        self,
+        encode: Callable[[str | bytes], bytes],
+        broker: Broker,
+        schedule: Callable[[Callable[[], None]], None] = _end_of_tick,
+    ) -> None:
         self.encode = encode
         self.broker = broker
+        self.schedule = schedule
         self.stopped = False
         # A topic lives as long as somebody holds it: a service, a subscription, a flush that is due.
         self._topics: WeakValueDictionary[str, Topic] = WeakValueDictionary()
@@ -132,9 +143,7 @@ class Topic:
         subscriber.add_close_callback(subscription.end)
         return subscription
 
-    def publish(
-        self, message: str | bytes, delivery: Delivery = Delivery.DURABLE, key: str | None = None
-    ) -> None:
+    def publish(self, message: str | bytes, delivery: Delivery = Delivery.DURABLE, key: str | None = None) -> None:
         """Send a message to every subscriber, in this process and in others. Never blocks.
 
         Args:
@@ -184,7 +193,7 @@ class Topic:
         self._pending.append(publication)
         if not self._scheduled:
             self._scheduled = True
-            asyncio.get_running_loop().call_soon(self._tick)
+            self._hub.schedule(self._tick)
 
     def _tick(self) -> None:
         self._scheduled = False
