@@ -134,7 +134,7 @@ class Topic:
         """
         if self._hub.stopped:
             return Subscription(self, None, silent=silent)
-        self.flush()  # whoever comes now must not hear what was said before
+        self._seal()  # whoever comes now must not hear what was said before
         if not self._subscriptions:
             self._hub.broker.subscribe(self._subject, self._receive)
         subscription = Subscription(self, subscriber, silent=silent)
@@ -159,9 +159,7 @@ class Topic:
 
     def flush(self) -> None:
         """Deliver what is pending now, instead of at the end of the tick."""
-        if self._pending:
-            self._sealed.append((Batch(self.name, self._pending), tuple(self._subscriptions)))
-            self._pending = []
+        self._seal()
         if self._delivering:
             return  # called from within a `deliver`: what was sealed follows when its batch is through
         self._delivering = True
@@ -179,12 +177,20 @@ class Topic:
             subscription.close()
 
     def forget(self, subscription: Subscription) -> None:
-        """Take out a subscription that has ended; this is `Subscription`'s to call."""
+        """Send a subscription nothing of what is published from now on; this is `Subscription`'s to call."""
+        if subscription not in self._subscriptions:
+            return
+        self._seal()
         del self._subscriptions[subscription]
         self._counted -= not subscription.silent
         if not self._subscriptions:
-            self._pending.clear()
             self._hub.broker.unsubscribe(self._subject, self._receive)
+
+    def _seal(self) -> None:
+        """Settle that what is pending is for those who are subscribed now, and for nobody else."""
+        if self._pending:
+            self._sealed.append((Batch(self.name, self._pending), tuple(self._subscriptions)))
+            self._pending = []
 
     def _receive(self, publication: Publication) -> None:
         """Take a publication, from this process or from the broker, for the subscribers here."""
@@ -223,6 +229,7 @@ class Subscription:
         Called from within a `deliver` of the same topic it ends at once: what is not delivered yet is not.
         """
         if self.subscriber is not None:
+            self.topic.forget(self)
             self.topic.flush()
             self.end()
 

@@ -190,6 +190,24 @@ class TestDuringAFlush:
         assert last.received == ["first", "between", "after"]
         assert late.received == ["after"]
 
+    def test_answers_to_the_last_batch_are_not_for_who_closes(self, topics: Topics, ticks: Ticks) -> None:
+        """`close` delivers what is pending; what others publish because of that comes after the end."""
+        topic, recorder = topics.topic("room"), Recorder()
+        subscription = topic.subscribe(recorder)
+        answers = iter(["answer"])
+
+        def answer() -> None:
+            for message in answers:
+                topic.publish(message)
+                topic.subscribe(Recorder())
+
+        topic.subscribe(Recorder(answer))
+        topic.publish("question")
+        subscription.close()
+        assert recorder.received == ["question"]
+        ticks.tick()
+        assert recorder.received == ["question"]
+
     def test_close_takes_effect_at_once(self, topics: Topics, ticks: Ticks) -> None:
         """Whoever is closed by an earlier subscriber's `deliver` is not delivered to any more."""
         topic, later = topics.topic("room"), Recorder()
