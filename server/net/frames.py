@@ -5,7 +5,6 @@ from __future__ import annotations
 _FIN_TEXT = 0x81
 _FIN_BINARY = 0x82
 _FIN_PING = 0x89
-_FIN_PONG = 0x8A
 
 
 class Frame(bytes):
@@ -30,14 +29,14 @@ def encode(message: str | bytes) -> Frame:
     return _frame(_FIN_BINARY, message)
 
 
+def encode_text(payload: bytes) -> Frame:
+    """Encode a text message that is UTF-8 already, as JSON encoders give it."""
+    return _frame(_FIN_TEXT, payload)
+
+
 def ping(payload: bytes = b"") -> Frame:
     """Encode a ping (RFC 6455 section 5.5.2)."""
     return _frame(_FIN_PING, payload)
-
-
-def pong(payload: bytes) -> Frame:
-    """Encode a pong (RFC 6455 section 5.5.3)."""
-    return _frame(_FIN_PONG, payload)
 
 
 def _frame(head: int, payload: bytes) -> Frame:

@@ -1,0 +1,1 @@
+"""Services: their base classes, discovery, supervision, and the harness for their tests."""
