@@ -64,9 +64,7 @@ def _summary(path: Path | None, settings: config.Settings) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="switchboard", description="Self-hosted real-time services in Python."
-    )
+    parser = argparse.ArgumentParser(prog="switchboard", description="Self-hosted real-time services in Python.")
     parser.add_argument("--version", action="version", version=f"switchboard {__version__}")
     shtab.add_argument_to(parser, help="print a completion script for your shell")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")

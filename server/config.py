@@ -197,9 +197,7 @@ def decode(
     return settings
 
 
-def decode_options(
-    table: str, options: Mapping[str, Any], struct: type[msgspec.Struct]
-) -> tuple[Any, list[str]]:
+def decode_options(table: str, options: Mapping[str, Any], struct: type[msgspec.Struct]) -> tuple[Any, list[str]]:
     """Decode a table into the struct that describes it.
 
     Args:
@@ -308,9 +306,7 @@ def _services(tables: Any, problems: list[str]) -> dict[str, ServiceSettings]:
             services[name] = _service(name, table, problems)
     for first, second in itertools.combinations(services.values(), 2):
         if first.path == second.path:
-            problems.append(
-                f"services.{second.name}.path: {second.path} is the path of services.{first.name}"
-            )
+            problems.append(f"services.{second.name}.path: {second.path} is the path of services.{first.name}")
     return services
 
 
@@ -323,9 +319,7 @@ def _service(name: str, table: Mapping[str, Any], problems: list[str]) -> Servic
     if any(path == reserved or path.startswith(f"{reserved}/") for reserved in RESERVED_PATHS):
         problems.append(f"services.{name}.path: {path} is taken by the server itself; choose another")
     if type(workers) is not int or workers < 0:
-        problems.append(
-            f"services.{name}.workers: is a number of processes, 0 or more, but it is {workers!r}"
-        )
+        problems.append(f"services.{name}.workers: is a number of processes, 0 or more, but it is {workers!r}")
         workers = 0
     options = {key: value for key, value in table.items() if key not in ("path", "workers")}
     return ServiceSettings(name=name, path=path, workers=workers, options=options)
@@ -343,9 +337,7 @@ def _contradictions(settings: Settings) -> list[str]:
         if file and not (settings.base / file).is_file():
             problems.append(f"server.{key}: there is no file {file}")
     if settings.database.url and not settings.database.url.startswith("sqlite://"):
-        problems.append(
-            "database.url: this version keeps its data in SQLite: sqlite:///FILE, or leave it out"
-        )
+        problems.append("database.url: this version keeps its data in SQLite: sqlite:///FILE, or leave it out")
     if settings.broker.url != "local":
         problems.append('broker.url: this version runs in one process: "local", or leave it out')
     if server.reconnect_min_seconds > server.reconnect_max_seconds:

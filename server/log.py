@@ -48,9 +48,7 @@ class Log:
         """Log what an operator should look at now; `error` adds its traceback."""
         self._emit(logging.ERROR, event, fields, error)
 
-    def _emit(
-        self, level: int, event: str, fields: Mapping[str, object], error: BaseException | None = None
-    ) -> None:
+    def _emit(self, level: int, event: str, fields: Mapping[str, object], error: BaseException | None = None) -> None:
         if self._logger.isEnabledFor(level):
             self._logger.log(level, "%s", event, extra={"fields": fields}, exc_info=error)
 

@@ -9,6 +9,8 @@ from collections.abc import Callable
 MAX_KEYS = 65536
 """How many keys a limiter remembers, so that a flood of addresses cannot fill the memory."""
 
+_ROUNDING_SECONDS = 1e-9
+
 
 class RateLimiter:
     """A token bucket for each key: so many a minute, in bursts of at most so many.
@@ -34,18 +36,22 @@ class RateLimiter:
         Returns:
             0.0 when it was there, else the seconds until the next one is; then nothing is taken.
         """
+        wait = self.peek(key)
+        if self._seconds and not wait:
+            now = self._clock()
+            self._empty_at[key] = max(self._empty_at.get(key, now), now) + self._seconds
+            self._empty_at.move_to_end(key)
+            if len(self._empty_at) > MAX_KEYS:
+                self._forget(now)
+        return wait
+
+    def peek(self, key: object) -> float:
+        """Return what `take` would, and take nothing."""
         if not self._seconds:
             return 0.0
         now = self._clock()
-        earned = max(self._empty_at.get(key, now), now)
-        wait = earned - now - (self._burst - 1) * self._seconds
-        if wait > 1e-9:
-            return wait
-        self._empty_at[key] = earned + self._seconds
-        self._empty_at.move_to_end(key)
-        if len(self._empty_at) > MAX_KEYS:
-            self._forget(now)
-        return 0.0
+        wait = self._empty_at.get(key, now) - now - (self._burst - 1) * self._seconds
+        return wait if wait > _ROUNDING_SECONDS else 0.0
 
     def _forget(self, now: float) -> None:
         """Drop the full buckets, or the oldest where none is full."""

@@ -84,7 +84,7 @@ class Listener:
         self, settings: Settings, application: Any, gate: Gate, inherited: socket.socket | None = None
     ) -> None:
         self._settings = settings
-        self._inherited = inherited
+        self._socket = inherited
         self._front = Front(settings.server, application, gate)
         self._server: asyncio.Server | None = None
         self.port = settings.server.port
@@ -101,17 +101,28 @@ class Listener:
         host = f"[{server.host}]" if ":" in server.host else server.host
         return f"{'https' if server.tls_certificate else 'http'}://{host}:{self.port}/"
 
-    async def start(self) -> None:
-        """Begin to accept.
+    def bind(self) -> None:
+        """Take the address, so that a taken one is known before anything else is started.
 
         Raises:
-            ListenError: the address is taken or not ours; the text is for the operator.
+            ListenError: it is taken or not ours; the text is for the operator.
         """
-        server = self._settings.server
-        sock = self._inherited or _bind(server.host, server.port)
-        self.port = sock.getsockname()[1]
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(
+        self._bound()
+
+    def _bound(self) -> socket.socket:
+        if self._socket is None:
+            self._socket = _bind(self._settings.server.host, self._settings.server.port)
+        self.port = self._socket.getsockname()[1]
+        return self._socket
+
+    async def start(self) -> None:
+        """Begin to accept; binds where `bind` was not called.
+
+        Raises:
+            ListenError: as `bind`.
+        """
+        sock = self._bound()
+        self._server = await asyncio.get_running_loop().create_server(
             lambda: HttpProtocol(self._front), sock=sock, backlog=BACKLOG, ssl=self._tls()
         )
         self._front.heartbeat.start()
@@ -120,6 +131,8 @@ class Listener:
         """Take no more sockets; those that are open stay."""
         if self._server is not None:
             self._server.close()
+        elif self._socket is not None:
+            self._socket.close()
 
     async def stop(self, code: int = 1012, reason: str = "restart") -> None:
         """Close everything: WebSockets with their closing handshake, HTTP after the answer that is under way.
@@ -165,7 +178,6 @@ def _bind(host: str, port: int) -> socket.socket:
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind(address)
-        sock.listen(BACKLOG)
     except OSError as error:
         sock.close()
         raise ListenError(_explain(error, host, port)) from None

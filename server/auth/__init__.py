@@ -1,0 +1,1 @@
+"""Accounts: users, sessions, passwords. Stands on `server.db`."""
