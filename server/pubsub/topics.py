@@ -1,6 +1,6 @@
 """Topics: what is published once reaches every subscriber, with the same bytes and one write a tick.
 
-`Topic.publish` frames a message once, appends it and schedules one flush for the end of the event-loop tick.
+`Topic.publish` frames a message once, appends it and schedules one flush for the end of the event loop's tick.
 The flush joins the tick's frames once and gives every subscriber the same batch. Idle, that costs no latency;
 under load it turns thousands of system calls into a few.
 """
@@ -38,7 +38,14 @@ class Subscriber(Closeable, Protocol):
 
 
 def _end_of_tick(flush: Callable[[], None]) -> None:
-    asyncio.get_running_loop().call_soon(flush)
+    """Flush after the next turn of the event loop, so that who was woken together is heard together.
+
+    Sockets that became readable together wake one coroutine each, and those run in the next turn. A flush in that
+    same turn would part them into two batches, and once parted, publishers that wait for their echo stay parted:
+    with 20 of them and 1,000 subscribers that halves the deliveries (`bench`, scenario f20).
+    """
+    loop = asyncio.get_running_loop()
+    loop.call_soon(loop.call_soon, flush)
 
 
 class Topics:

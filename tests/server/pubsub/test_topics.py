@@ -39,14 +39,25 @@ def test_one_batch_a_tick(topics: Topics, ticks: Ticks) -> None:
     assert ticks.due == []
 
 
-async def test_flush_follows_within_the_tick() -> None:
-    """By default the running event loop flushes: one step later everything is delivered."""
+async def test_publishers_woken_together_share_a_batch() -> None:
+    """By default the running event loop flushes, after everybody who was woken by the same tick has spoken."""
     topics = Topics(encode, LocalBroker())
-    recorder = Recorder()
-    with topics.topic("room").subscribe(recorder):
-        topics.topic("room").publish("a")
-        await asyncio.sleep(0)
-        assert recorder.received == ["a"]
+    topic, delivered = topics.topic("room"), asyncio.Event()
+    recorder = Recorder(delivered.set)
+    start = asyncio.Event()
+
+    async def publish_when_woken() -> None:
+        await start.wait()
+        topic.publish("woken")
+
+    with topic.subscribe(recorder):
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(publish_when_woken())
+            await asyncio.sleep(0)
+            start.set()
+            topic.publish("now")
+        await asyncio.wait_for(delivered.wait(), timeout=10)
+    assert [batch.all for batch in recorder.batches] == [b"now;woken;"]
 
 
 def test_delivery_classes_reach_the_batch(topics: Topics, ticks: Ticks) -> None:
