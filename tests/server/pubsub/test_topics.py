@@ -54,8 +54,8 @@ async def test_publishers_woken_together_share_a_batch() -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(publish_when_woken())
             await asyncio.sleep(0)
-            start.set()
             topic.publish("now")
+            start.set()
         await asyncio.wait_for(delivered.wait(), timeout=10)
     assert [batch.all for batch in recorder.batches] == [b"now;woken;"]
 
