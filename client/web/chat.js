@@ -125,7 +125,7 @@ export class Chat {
       await this.#insist("rooms.join", after === null ? { room } : { room, after })
     );
     this.#store.applyJoin(result, after);
-    if (result.room.read_seq < read) this.#tellRead(room, read); // read while the server was away
+    if (result.room.read_seq < read) this.tellRead(room, read); // read while the server was away
   }
 
   /** Join in the background: what cannot be joined any more is no member's room. @param {string} room */
@@ -207,20 +207,12 @@ export class Chat {
   }
 
   /**
-   * Note that everything up to `seq` has been read.
+   * Tell the account's other devices that everything up to `seq` has been read.
    *
    * @param {string} room
    * @param {number} seq
    */
-  read(room, seq) {
-    if (this.#store.markRead(room, seq)) this.#tellRead(room, seq);
-  }
-
-  /**
-   * @param {string} room
-   * @param {number} seq
-   */
-  #tellRead(room, seq) {
+  tellRead(room, seq) {
     this.#connection.call("read", { room, seq }).catch((error) => {
       // It is remembered here, and said again at the next join.
       if (!(error instanceof Disconnected) && !(error instanceof RpcError)) throw error;

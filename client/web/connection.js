@@ -21,7 +21,7 @@ const TOO_MANY_REQUESTS = 4429;
 const FIRST_FINAL_CODE = 4400;
 
 /**
- * `idle` (not started or stopped), `connecting`, `open` (welcome received), `waiting` (until the time `until`,
+ * `idle` (not started), `connecting`, `open` (welcome received), `waiting` (until the time `until`,
  * in ms; `offline` when the device says that it has no network), `signed-out`, `refused` (a close code that
  * forbids coming back).
  *
@@ -62,7 +62,7 @@ export class Connection {
     this.#url = url;
     this.#handlers = handlers;
     addEventListener("online", () => this.wake());
-    addEventListener("offline", () => this.wake());
+    addEventListener("offline", () => this.wake(true));
     // The browser may keep a page that was left; its socket is dead when it is shown again.
     addEventListener("pageshow", () => this.wake());
     document.addEventListener("visibilitychange", () => {
@@ -88,12 +88,6 @@ export class Connection {
       rpc.receive(String(data));
     };
     socket.onclose = ({ code, reason }) => this.#lost(code, reason);
-  }
-
-  /** Hang up and stay away until `connect`. */
-  stop() {
-    this.#release();
-    this.#enter({ phase: "idle" });
   }
 
   /**
@@ -123,12 +117,16 @@ export class Connection {
     if (this.isOpen) this.#rpc?.notify(method, params);
   }
 
-  /** Something changed around us (network, visibility): do not wait for timers to notice. */
-  wake() {
+  /**
+   * Something changed around us (network, visibility): do not wait for timers to notice.
+   *
+   * @param {boolean} [suspicious] whether even a socket that was heard from just now needs to prove that it lives
+   */
+  wake(suspicious = false) {
     if (this.state.phase === "waiting") {
       if (navigator.onLine) this.connect();
       else this.#enter({ ...this.state, offline: true });
-    } else if (this.isOpen && performance.now() - this.#heardAt > FRESH_SECONDS * 1000) {
+    } else if (this.isOpen && (suspicious || performance.now() - this.#heardAt > FRESH_SECONDS * 1000)) {
       this.#probe();
     }
   }

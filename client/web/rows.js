@@ -42,12 +42,14 @@ export function layOut({ messages, pending, me, newAfter, fromStart, now = new D
   /**
    * @param {Date} at
    * @param {number} by
+   * @param {boolean} [isNew] whether the divider comes before it
    */
-  const opensGroup = (at, by) => {
+  const opensGroup = (at, by, isNew = false) => {
     const key = dayKey(at);
     const newDay = key !== day;
     if (newDay) rows.push({ kind: "day", key: `day-${key}`, label: dayLabel(at, now) });
-    const head = newDay || by !== author || at.getTime() - last > GROUP_MS;
+    if (isNew) rows.push({ kind: "new", key: "new" });
+    const head = newDay || isNew || by !== author || at.getTime() - last > GROUP_MS;
     day = key;
     author = by;
     last = at.getTime();
@@ -57,12 +59,9 @@ export function layOut({ messages, pending, me, newAfter, fromStart, now = new D
   for (const message of messages) {
     const at = new Date(message.sent_at);
     const own = message.user.id === me?.id;
-    if (!divided && message.seq > (newAfter ?? 0) && !own) {
-      divided = true;
-      author = 0;
-      rows.push({ kind: "new", key: "new" });
-    }
-    const head = opensGroup(at, message.user.id);
+    const isNew = !divided && message.seq > (newAfter ?? 0) && !own;
+    divided ||= isNew;
+    const head = opensGroup(at, message.user.id, isNew);
     rows.push({ kind: "message", key: `m${message.seq}`, message, at, own, head });
   }
   for (const entry of pending) {

@@ -142,7 +142,8 @@ export class Store {
   leave(room) {
     const state = this.#rooms.get(room);
     if (!state) return;
-    state.info = { ...state.info, role: null };
+    const present = state.present.has(this.me?.id ?? 0) ? state.info.present - 1 : state.info.present;
+    state.info = { ...state.info, role: null, present: Math.max(0, present) };
     this.#empty(state);
     this.#tell({ kind: "rooms", room });
     this.#tell({ kind: "messages", room });

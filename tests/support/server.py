@@ -38,9 +38,7 @@ class Server:
         config: the rest of the configuration file, such as `"[services.chat]\\n"`.
     """
 
-    def __init__(
-        self, folder: Path, settings: Mapping[str, object] | None = None, *, config: str = ""
-    ) -> None:
+    def __init__(self, folder: Path, settings: Mapping[str, object] | None = None, *, config: str = "") -> None:
         self.folder = folder
         self.port = free_port()
         self.log_file = folder / "server.log"

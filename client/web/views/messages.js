@@ -47,7 +47,7 @@ export class MessagesView {
   /** @param {App} app */
   constructor(app) {
     this.#app = app;
-    this.#marks = new ReadMarks((room, seq) => app.chat.read(room, seq));
+    this.#marks = new ReadMarks((room, seq) => app.chat.tellRead(room, seq));
     this.#list = new KeyedList(byId("message-list", HTMLElement), ({ key }) => key, (row, old) => this.#row(row, old));
     this.invalidate = oncePerFrame(() => this.#render());
     app.store.listen((change) => this.#onChange(change));
@@ -58,7 +58,7 @@ export class MessagesView {
     });
     // The window, the composer or a font changed size: the end stays in view.
     new ResizeObserver(() => this.#settle()).observe(this.#scroller);
-    for (const event of ["focus", "visibilitychange"]) addEventListener(event, () => this.#mark());
+    addEventListener("focus", () => this.#mark());
     document.addEventListener("visibilitychange", () => this.#mark());
   }
 
@@ -70,6 +70,7 @@ export class MessagesView {
     this.#stuck = true;
     this.#to = Infinity;
     this.#from = 0;
+    this.#newAfter = null;
     this.#app.store.pinned = null;
     this.invalidate();
   }
@@ -93,6 +94,8 @@ export class MessagesView {
     if (!state || state.rev === null) return this.#list.show([]);
     const opening = this.#shown !== state.info.room;
     if (opening) this.#open();
+    else this.#mark();
+    this.#divide();
     const { messages } = state;
     const shown = this.#window(messages);
     const entries = outbox?.entries(state.info.room) ?? [];
@@ -122,12 +125,21 @@ export class MessagesView {
     const { store } = this.#app;
     const state = store.room(store.current);
     if (!state) return;
+    this.#list.show([]); // the same keys mean other messages there
     this.#shown = state.info.room;
     this.#from = 0;
     this.#to = Infinity;
     this.#stuck = true;
-    this.#newAfter = store.unread(state).count > 0 ? state.info.read_seq : null;
+    this.#newAfter = null;
     this.#seen = state.info.read_seq;
+  }
+
+  /** What came while nobody looked stands below a divider, until something newer does. */
+  #divide() {
+    const { store } = this.#app;
+    const state = store.room(this.#shown);
+    if (!state || store.unread(state).count === 0) return;
+    if (this.#newAfter === null || this.#newAfter < state.info.read_seq) this.#newAfter = state.info.read_seq;
   }
 
   /** Start reading where the new messages start, if they do not fit. */
@@ -246,11 +258,13 @@ export class MessagesView {
 
   /** What is at the end, in view and looked at, is read. */
   #mark() {
-    const state = this.#app.store.room(this.#shown);
+    const { store } = this.#app;
+    const state = store.room(this.#shown);
     const last = state?.messages.at(-1);
     const looking = document.visibilityState === "visible" && document.hasFocus();
-    if (state && last && this.#stuck && looking) this.#marks.mark(state.info.room, last.seq);
-    else this.#marks.cancel();
+    if (state && last && this.#stuck && looking && store.markRead(state.info.room, last.seq)) {
+      this.#marks.mark(state.info.room, last.seq);
+    }
   }
 }
 

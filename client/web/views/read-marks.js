@@ -1,14 +1,13 @@
 // @ts-check
 
-/** A glance shorter than this (ms) is no reading; and a quick exchange needs one mark, not ten. */
-const GLANCE_MS = 600;
+/** A quick exchange needs one mark, not ten. */
+const WAIT_MS = 600;
 
-/** Says what has been read, a moment after it came into view. */
+/** Tells the server what has been read: the last of what was read within a moment. */
 export class ReadMarks {
   #tell;
-  /** @type {ReturnType<typeof setTimeout> | undefined} */
-  #timer;
-  #wanted = "";
+  /** @type {Map<string, number>} */
+  #waiting = new Map();
 
   /** @param {(room: string, seq: number) => void} tell */
   constructor(tell) {
@@ -20,16 +19,14 @@ export class ReadMarks {
    * @param {number} seq
    */
   mark(room, seq) {
-    const wanted = `${room} ${seq}`;
-    if (wanted === this.#wanted) return;
-    this.cancel();
-    this.#wanted = wanted;
-    this.#timer = setTimeout(() => this.#tell(room, seq), GLANCE_MS);
+    if (!this.#waiting.has(room)) setTimeout(() => this.#flush(room), WAIT_MS);
+    this.#waiting.set(room, seq);
   }
 
-  /** Nobody is looking any more. */
-  cancel() {
-    clearTimeout(this.#timer);
-    this.#wanted = "";
+  /** @param {string} room */
+  #flush(room) {
+    const seq = this.#waiting.get(room);
+    this.#waiting.delete(room);
+    if (seq !== undefined) this.#tell(room, seq);
   }
 }

@@ -35,9 +35,8 @@ export class RoomView {
     const { store } = this.#app;
     const state = store.room(store.current);
     const member = Boolean(state?.info.role);
-    setText(this.#title, state?.info.title ?? "Switchboard");
+    setText(this.#title, state?.info.title ?? "Rooms");
     setText(this.#topic, state?.info.topic ?? "");
-    byId("leave-room", HTMLElement).hidden = !member;
     byId("messages", HTMLElement).hidden = !member;
     byId("composer", HTMLElement).hidden = !member;
     this.#peopleButton(state);

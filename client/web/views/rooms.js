@@ -61,7 +61,8 @@ export class RoomsView {
     }
     if (name) setText(name, info.title);
     if (here) {
-      setText(here, info.present > 0 ? String(info.present) : "");
+      here.hidden = info.present === 0;
+      setText(/** @type {HTMLElement} */ (here.lastElementChild), String(info.present));
       here.title = `${counted(info.present, "person", "people")} here now`;
     }
     if (unread) {
@@ -107,7 +108,7 @@ function newItem(room) {
   const parts = [
     h("span", { class: "room-sign" }),
     bdi("", "room-name"),
-    h("span", { class: "room-present" }),
+    h("span", { class: "room-present" }, icon("person"), h("span")),
     h("span", { class: "room-unread", hidden: true }),
   ];
   return h("li", {}, h("a", { href: `#${room}`, class: "room-link", "data-room": room, tabindex: -1 }, ...parts));

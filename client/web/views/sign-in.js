@@ -17,7 +17,7 @@ const WORDS = {
   login: { title: "Welcome back", lead: "Log in with your account.", submit: "Log in", choice: "Log in" },
 };
 const NAME_AUTOCOMPLETE = { guest: "nickname", register: "username", login: "username" };
-const PASSWORD_AUTOCOMPLETE = { guest: "off", register: "new-password", login: "current-password" };
+const PASSWORD_AUTOCOMPLETE = { guest: "current-password", register: "new-password", login: "current-password" };
 
 /** Asks for a name; an account is the second choice on the same page. Stays until somebody is in. */
 export class SignInDialog {
