@@ -37,25 +37,21 @@ async function post(action, body) {
   if (!response.ok) throw await refusal(response);
 }
 
-/** @param {Response} response */
+/**
+ * The server's words are written for people, so they are passed on; ours stand in where there are none.
+ *
+ * @param {Response} response
+ */
 async function refusal(response) {
-  const body = await response.json().catch(() => ({}));
-  const detail = typeof body.error === "string" ? body.error : "";
-  const field = body.field === "name" || body.field === "password" ? body.field : null;
+  const { error } = await response.json().catch(() => ({}));
+  const field = error?.field === "name" || error?.field === "password" ? error.field : null;
+  const says = typeof error?.message === "string" ? error.message : "";
   switch (response.status) {
     case 401:
-      return new SessionError("This name and password do not belong together. Check both and try again.", "password");
-    case 403:
-      return new SessionError(detail || "This is not allowed here. Ask the operator for a way in.");
+      return new SessionError(says || "This name and password do not belong together.", "password");
     case 409:
-      return new SessionError("This name is taken. Choose another one, or log in if it is yours.", "name");
-    case 422:
-      return new SessionError(detail || "The server does not accept this. Change it and try again.", field);
-    case 429: {
-      const seconds = Number(response.headers.get("Retry-After")) || 60;
-      return new SessionError(`Too many attempts. Try again in ${seconds} s.`);
-    }
+      return new SessionError(says || "This name is taken. Choose another one.", "name");
     default:
-      return new SessionError("The server cannot do this at the moment. Try again shortly.");
+      return new SessionError(says || "The server cannot do this at the moment. Try again shortly.", field);
   }
 }

@@ -5,7 +5,7 @@ import { closable } from "./dialog.js";
 /** @import { Me } from "../types.js" */
 
 const FOR_GUESTS =
-  "You are here as a guest. A guest cannot come back: the name and the rooms are gone when you log out.";
+  "You are here as a guest, and a guest cannot come back. To stay, choose “Keep this name” instead.";
 const FOR_MEMBERS = "What this browser has kept for you is removed: drafts, and messages that are not sent yet.";
 
 /** Asks before the way out is taken. */

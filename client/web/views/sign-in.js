@@ -4,6 +4,7 @@ import { SessionError, explain } from "../errors.js";
 import { enterAsGuest, logIn, register } from "../session.js";
 
 /** @import { Local } from "../storage.js" */
+/** @import { Me } from "../types.js" */
 /** @typedef {"guest" | "register" | "login"} Mode */
 
 const WORDS = {
@@ -19,7 +20,7 @@ const WORDS = {
 const NAME_AUTOCOMPLETE = { guest: "nickname", register: "username", login: "username" };
 const PASSWORD_AUTOCOMPLETE = { guest: "current-password", register: "new-password", login: "current-password" };
 
-/** Asks for a name; an account is the second choice on the same page. Stays until somebody is in. */
+/** Asks for a name; an account is the second choice on the same page. */
 export class SignInDialog {
   #dialog = byId("sign-in", HTMLDialogElement);
   #name = byId("sign-in-name", HTMLInputElement);
@@ -28,6 +29,10 @@ export class SignInDialog {
   #error = byId("sign-in-error", HTMLElement);
   /** @type {Mode} */
   #mode = "guest";
+  /** Whether somebody is in already, and may go back to where they were. */
+  #optional = false;
+  /** @type {"asking" | "entering" | "entered"} */
+  #stage = "asking";
   #onSignedIn;
   #local;
 
@@ -38,10 +43,11 @@ export class SignInDialog {
   constructor(onSignedIn, local) {
     this.#onSignedIn = onSignedIn;
     this.#local = local;
-    // Nobody is in yet, so there is nothing behind it to go back to.
-    this.#dialog.addEventListener("cancel", (event) => event.preventDefault());
+    this.#dialog.addEventListener("cancel", (event) => {
+      if (!this.#optional) event.preventDefault();
+    });
     this.#dialog.addEventListener("keydown", (event) => {
-      if (event.key === "Escape") event.preventDefault();
+      if (!this.#optional && event.key === "Escape") event.preventDefault();
     });
     byId("sign-in-form", HTMLFormElement).addEventListener("submit", (event) => {
       event.preventDefault();
@@ -54,15 +60,31 @@ export class SignInDialog {
     });
   }
 
+  /** Ask until somebody is in. */
   open() {
-    if (this.#dialog.open) return;
+    const asks = this.#dialog.open && !this.#optional;
+    this.#optional = false;
+    // An account that takes over a guest ends the guest's session a moment before its own begins.
+    if (asks || this.#stage === "entering") return;
+    this.#stage = "asking";
     this.#show("guest");
-    this.#dialog.showModal();
+    if (!this.#dialog.open) this.#dialog.showModal();
     this.#name.focus();
   }
 
+  /** Offer a guest to stay: the account takes over the name, the rooms and what was said. @param {Me} me */
+  keepName(me) {
+    this.#optional = true;
+    this.#stage = "asking";
+    this.#show("register");
+    this.#name.value = me.name;
+    this.#dialog.showModal();
+    this.#password.focus();
+  }
+
+  /** Somebody is in; an offer that nobody has answered yet stays. */
   close() {
-    if (!this.#dialog.open) return;
+    if (!this.#dialog.open || (this.#optional && this.#stage !== "entered")) return;
     this.#dialog.close();
     this.#password.value = "";
     document.getElementById("message-box")?.focus();
@@ -79,11 +101,11 @@ export class SignInDialog {
     this.#name.setAttribute("autocomplete", NAME_AUTOCOMPLETE[mode]);
     this.#password.setAttribute("autocomplete", PASSWORD_AUTOCOMPLETE[mode]);
     const others = /** @type {Mode[]} */ (["guest", "register", "login"]).filter((other) => other !== mode);
-    byId("sign-in-choices", HTMLElement).replaceChildren(
-      ...others.map((other) =>
-        h("button", { type: "button", class: "link-button", onclick: () => this.#choose(other) }, WORDS[other].choice),
-      ),
-    );
+    const choices = others
+      .filter((other) => !(this.#optional && other === "guest"))
+      .map((other) => linkButton(WORDS[other].choice, () => this.#choose(other)));
+    if (this.#optional) choices.push(linkButton("Not now", () => this.#dialog.close()));
+    byId("sign-in-choices", HTMLElement).replaceChildren(...choices);
     this.#blame(null);
   }
 
@@ -99,13 +121,16 @@ export class SignInDialog {
     if (name === "") return this.#blame(new SessionError("Write the name that others will see.", "name"));
     if (this.#mode !== "guest" && password === "") return this.#blame(new SessionError("Write your password.", "password"));
     this.#submit.disabled = true;
+    this.#stage = "entering";
     try {
       if (this.#mode === "guest") await enterAsGuest(name);
       else if (this.#mode === "register") await register(name, password);
       else await logIn(name, password);
+      this.#stage = "entered";
       this.#local.set("signed-in", String(Date.now()));
       this.#onSignedIn();
     } catch (error) {
+      this.#stage = "asking";
       this.#blame(error);
     } finally {
       this.#submit.disabled = false;
@@ -125,3 +150,9 @@ export class SignInDialog {
     setText(this.#error, error && guilty === null ? explain(error) : "");
   }
 }
+
+/**
+ * @param {string} text
+ * @param {() => void} run
+ */
+const linkButton = (text, run) => h("button", { type: "button", class: "link-button", onclick: run }, text);
