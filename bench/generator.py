@@ -1,0 +1,144 @@
+"""The load generator: compiled on the spot, run beside a server, read line by line."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from bench.contestant import Load
+
+SOURCE = Path(__file__).with_name("generator.c")
+FLAGS = ("-O2", "-Wall", "-Wextra")
+STOP_SECONDS = 10
+
+
+class BenchError(Exception):
+    """A benchmark cannot be run; the text says what to do."""
+
+
+class Report(msgspec.Struct, frozen=True):
+    """A line that the generator wrote.
+
+    Args:
+        event: `ready`, `begin`, `end`, or `result`, which alone has the rest.
+        clients: how many took part.
+        seconds: how long the measurement took; with mode `connect`, until all clients were in.
+        sent: messages sent in that time.
+        received: messages received in that time, by all clients together.
+        lost: of all that was sent, what some client should have received and never did.
+        disordered: messages that came twice, out of order or after a gap.
+        refused: messages that were answered with an error.
+        closed: clients that the server closed.
+        cpu: the generator's own use of its core, 0 to 1.
+    """
+
+    event: str
+    clients: int = 0
+    seconds: float = 0
+    sent: int = 0
+    received: int = 0
+    lost: int = 0
+    disordered: int = 0
+    refused: int = 0
+    closed: int = 0
+    cpu: float = 0
+
+
+def compile_generator(cache: Path | None = None) -> Path:
+    """Return the generator's program; it is compiled when its source is new.
+
+    Args:
+        cache: where programs are kept; by default the user's cache folder.
+
+    Raises:
+        BenchError: there is no compiler, or it refuses.
+    """
+    source = SOURCE.read_bytes()
+    cache = cache or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "switchboard-bench"
+    program = cache / f"generator-{hashlib.sha256(source + ' '.join(FLAGS).encode()).hexdigest()[:16]}"
+    if program.exists():
+        return program
+    compiler = find_compiler()
+    if compiler is None:
+        raise BenchError(
+            "The load generator is a C program and there is no C compiler here. Install one (Debian: "
+            "apt install gcc libc6-dev), or name yours in the environment variable CC."
+        )
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache) as folder:
+        fresh = Path(folder) / "generator"
+        run = subprocess.run([compiler, *FLAGS, "-o", fresh, SOURCE], capture_output=True, text=True, check=False)
+        if run.returncode != 0:
+            raise BenchError(f"The load generator cannot be compiled: {run.stderr.strip()}")
+        fresh.replace(program)  # at once, so that a second run beside this one never sees half a program
+    return program
+
+
+def find_compiler() -> str | None:
+    """Return the C compiler: the environment's CC, or one of the usual names."""
+    names = [os.environ["CC"]] if os.environ.get("CC") else ["cc", "gcc", "clang"]
+    return next((path for name in names if (path := shutil.which(name))), None)
+
+
+class Generator:
+    """A running generator. Iterate over its reports; `release` ends mode `idle`."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+
+    def __iter__(self) -> Iterator[Report]:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            yield msgspec.json.decode(line, type=Report)
+        if self._process.wait() != 0:
+            assert self._process.stderr is not None
+            raise BenchError(self._process.stderr.read().strip() or "the generator was killed")
+
+    def release(self) -> None:
+        """Let the clients of mode `idle` go."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+
+
+@contextmanager
+def generator(
+    options: dict[str, object], load: Load, port: int, prepare: Callable[[], None] | None = None
+) -> Iterator[Generator]:
+    """Run a generator.
+
+    Args:
+        options: mode, clients, publishers ... as `generator.c` names them.
+        load: what the clients say.
+        port: of the server, on this machine.
+        prepare: runs in the new process first, such as to pin it to a core.
+    """
+    values = {**options, "port": port, "path": load.path, "template": load.template}
+    if load.join:
+        values |= {"join": load.join, "joined": load.joined}
+    with tempfile.TemporaryDirectory() as folder:
+        if load.headers:
+            values["headers"] = Path(folder) / "headers"
+            (Path(folder) / "headers").write_text("".join(f"{header}\n" for header in load.headers))
+        arguments = [text for name, value in values.items() for text in (f"--{name}", str(value))]
+        process = subprocess.Popen(
+            [compile_generator(), *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=prepare,
+        )
+        with process:
+            try:
+                yield Generator(process)
+            finally:
+                process.terminate()
+                process.wait(STOP_SECONDS)

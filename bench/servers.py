@@ -1,0 +1,149 @@
+"""A contestant's server as a process of its own: started, pinned, looked at, ended."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from bench.contestant import Contestant, Role
+from bench.generator import BenchError
+
+ROOT = Path(__file__).parents[1]
+START_SECONDS = 30
+STOP_SECONDS = 15
+LOG_LINES = 15
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+class Server:
+    """A running server, with whatever processes it has."""
+
+    def __init__(self, process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+        self._process = process
+        self._log = log
+        self.port = port
+
+    def cpu_seconds(self) -> float:
+        """Return the processor time that its processes have used."""
+        total = 0
+        for pid in self._processes():
+            with suppress(OSError):
+                fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+                total += int(fields[11]) + int(fields[12])
+        return total / _TICKS
+
+    def resident_bytes(self) -> int:
+        """Return the resident memory of its processes, once it is not changing any more."""
+        previous, current = -1, self._resident()
+        deadline = time.monotonic() + START_SECONDS
+        while abs(current - previous) > 65536 and time.monotonic() < deadline:
+            time.sleep(0.25)
+            previous, current = current, self._resident()
+        return current
+
+    def wait_listening(self) -> None:
+        """Wait until it accepts.
+
+        Raises:
+            BenchError: it ended, or does not accept in time.
+        """
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            if self._process.poll() is not None:
+                raise BenchError(f"the server ended with status {self._process.returncode}: {self.last_words()}")
+            with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
+                return
+            time.sleep(0.02)
+        raise BenchError(f"the server does not listen after {START_SECONDS} seconds: {self.last_words()}")
+
+    def last_words(self) -> str:
+        """Return the end of its log."""
+        lines = self._log.read_text(errors="replace").splitlines()[-LOG_LINES:]
+        return "\n  ".join(["", *lines]) if lines else "it said nothing"
+
+    def stop(self) -> None:
+        """End it, and what it started."""
+        self._process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(STOP_SECONDS)
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def _resident(self) -> int:
+        pages = 0
+        for pid in self._processes():
+            with suppress(OSError):
+                pages += int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+        return pages * resource.getpagesize()
+
+    def _processes(self) -> list[int]:
+        found = [self._process.pid]
+        for pid in found:  # grows while it is walked
+            for children in Path(f"/proc/{pid}/task").glob("*/children"):
+                with suppress(OSError):
+                    found += [int(child) for child in children.read_text().split()]
+        return found
+
+
+@contextmanager
+def serve(contestant: Contestant, role: Role, core: int | None) -> Iterator[Server]:
+    """Run a contestant's server in a new folder, until the block ends.
+
+    Args:
+        contestant: whose.
+        role: what it does.
+        core: the processor core to keep it on; None for any.
+
+    Raises:
+        BenchError: it does not start.
+    """
+    port = _free_port()
+    with tempfile.TemporaryDirectory(prefix="switchboard-bench-") as name:
+        folder = Path(name) / "server"
+        folder.mkdir()
+        log = Path(name) / "log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                contestant.command(role, port, folder),
+                cwd=ROOT,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                preexec_fn=lambda: pin(core),
+                start_new_session=True,
+            )
+        server = Server(process, port, log)
+        try:
+            server.wait_listening()
+            yield server
+        finally:
+            server.stop()
+
+
+def pin(core: int | None) -> None:
+    """Keep this process on one core and let it open as many sockets as it may. Runs between fork and exec."""
+    if core is not None:
+        os.sched_setaffinity(0, {core})
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def cores() -> tuple[int | None, int | None]:
+    """Return the core for the server and the one for the generator; None and None when there is only one."""
+    available = sorted(os.sched_getaffinity(0))
+    return (available[0], available[1]) if len(available) > 1 else (None, None)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
