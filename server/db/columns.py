@@ -251,8 +251,6 @@ class Text(Column[T]):
             raise self.invalid(f"is text, not {type(value).__name__}")
         if self.max_length is not None and len(value) > self.max_length:
             raise self.invalid(f"has at most {self.max_length} characters")
-        if "\0" in value:
-            raise self.invalid("has no NUL character")  # databases cut there, or refuse
         if not value.isascii() and any("\ud800" <= c <= "\udfff" for c in value):
             raise self.invalid("has no half of a surrogate pair")
         return value

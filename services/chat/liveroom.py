@@ -1,0 +1,322 @@
+"""A room while people are in it: numbers its messages, commits them in groups, and tells everybody.
+
+Everything that is sent while a commit runs goes into the next one. A sender's answer and the publication follow the
+commit: what was acknowledged is durable, and nobody sees what is not. `published_rev` is the number of the last event
+that subscribers here were given; whatever the database has beyond it is read and published before anything newer is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from typing import Any
+
+from server import Delivery, Presence, Topic, Unavailable, notification
+from server.db import DatabaseError, UniqueViolation
+from services.chat import wire
+from services.chat.models import Member, Room
+from services.chat.store import Draft, Store
+
+MAX_BATCH = 200
+"""Messages of one commit."""
+MAX_QUEUED = 2000
+"""Messages of one room that wait for a commit; beyond it senders are told to try again."""
+RECENT_EVENTS = 256
+"""Events that are kept in memory, for those who join while the room goes on."""
+COMMIT_SECONDS = 10.0
+"""A commit that takes longer is given up on: senders try again, and the nonce settles what became of it."""
+CATCH_UP_PAGE = 500
+EVERYTHING = 2**62
+
+Spawn = Callable[[Coroutine[Any, Any, Any]], object]
+Warn = Callable[..., None]
+
+
+class Pending:
+    """A message on its way, and who waits for it: more than one when a client tries again meanwhile."""
+
+    __slots__ = ("draft", "waiting")
+
+    def __init__(self, draft: Draft) -> None:
+        self.draft = draft
+        self.waiting: list[asyncio.Future[wire.Sent]] = []
+
+    def settle(self, sent: wire.Sent) -> None:
+        """Answer everybody who waits."""
+        for future in self.waiting:
+            if not future.done():
+                future.set_result(sent)
+
+    def fail(self, error: Exception) -> None:
+        """Tell everybody who waits that it did not go."""
+        for future in self.waiting:
+            if not future.done():
+                future.set_exception(error)
+
+
+class LiveRoom:
+    """One room in this process.
+
+    Args:
+        row: the room as the database has it.
+        store: the chat's queries.
+        topic: where its events go.
+        presence: who is in it.
+        spawn: runs the coroutine that commits.
+        warn: logs what an operator should know.
+        changed: called when people or events came, so that others learn of it some time.
+    """
+
+    def __init__(
+        self,
+        row: Room,
+        store: Store,
+        topic: Topic,
+        presence: Presence,
+        *,
+        spawn: Spawn,
+        warn: Warn,
+        changed: Callable[[LiveRoom], None],
+    ) -> None:
+        self.row = row
+        self.topic = topic
+        self.presence = presence
+        self.published_rev = row.last_rev
+        self.members: dict[int, Member] = {}
+        self.used_at = time.monotonic()
+        self._store = store
+        self._spawn = spawn
+        self._warn = warn
+        self._changed = changed
+        self._recent: deque[wire.Message] = deque(maxlen=RECENT_EVENTS)
+        self._queue: deque[Pending] = deque()
+        self._pending: dict[tuple[int, str], Pending] = {}
+        self._committing = False
+        self._unsure = False  # the database may have events that were not published
+        self._forget_presence = presence.on_change(self._presence_changed)
+
+    @property
+    def name(self) -> str:
+        """The room's short name."""
+        return self.row.name
+
+    @property
+    def idle(self) -> bool:
+        """Whether nobody is here and nothing is under way."""
+        return not (self.topic.subscribers or self.presence.count or self._pending or self._unsure)
+
+    def close(self) -> None:
+        """Let go of the presence."""
+        self._forget_presence()
+
+    # Sending.
+
+    def queue(self, draft: Draft) -> asyncio.Future[wire.Sent]:
+        """Queue a message; what is returned is done when the message is durable.
+
+        Cancelling that does not take the message back. It fails with Unavailable when the message could not be
+        committed, or may not have been: the same nonce settles it.
+
+        Raises:
+            Unavailable: too many messages wait already.
+        """
+        key = (draft.user.id, draft.nonce)
+        pending = self._pending.get(key)
+        if pending is None:
+            if len(self._queue) >= MAX_QUEUED:
+                raise Unavailable("This room is very busy. Try again.")
+            pending = self._pending[key] = Pending(draft)
+            self._queue.append(pending)
+            self.work()
+        future: asyncio.Future[wire.Sent] = asyncio.get_running_loop().create_future()
+        pending.waiting.append(future)
+        return future
+
+    def work(self) -> None:
+        """Commit what is queued and publish what is missing, unless that is under way."""
+        if not self._committing and (self._queue or self._unsure):
+            self._committing = True
+            self._spawn(self._work())
+
+    async def _work(self) -> None:
+        """The only coroutine that commits and publishes: that is what keeps the order."""
+        try:
+            if self._unsure:
+                await self._publish_missing()
+            while self._queue:
+                await self._commit([self._queue.popleft() for _ in range(min(len(self._queue), MAX_BATCH))])
+        finally:
+            self._committing = False
+
+    async def _commit(self, batch: Sequence[Pending]) -> None:
+        try:
+            async with asyncio.timeout(COMMIT_SECONDS):
+                last = await self._store.append(self.row.id, [pending.draft for pending in batch])
+        except UniqueViolation:
+            await self._settle_by_nonce(batch)
+        except (DatabaseError, TimeoutError) as error:
+            self._give_up(batch, error)
+        except BaseException as error:
+            self._give_up(batch, error)  # nobody may wait for ever, whatever it was
+            raise
+        else:
+            await self._committed(batch, last - len(batch) + 1)
+
+    async def _committed(self, batch: Sequence[Pending], first: int) -> None:
+        """Answer the senders and tell everybody: the events are `first` and the numbers after it."""
+        if first != self.published_rev + 1:
+            self._unsure = True  # another process was between, or a commit that was given up on went through
+        for rev, pending in enumerate(batch, start=first):
+            draft = pending.draft
+            del self._pending[draft.user.id, draft.nonce]
+            pending.settle(wire.Sent(rev, rev, draft.sent_at))
+            if not self._unsure:
+                self._publish(
+                    wire.Message(self.name, rev, rev, draft.user, draft.text, draft.sent_at, reply_to=draft.reply_to)
+                )
+        self._changed(self)
+        if self._unsure:
+            await self._publish_missing()
+
+    async def _settle_by_nonce(self, batch: Sequence[Pending]) -> None:
+        """Some of these were sent before: answer them with the first result, and commit the rest."""
+        try:
+            sent = await self._store.sent([pending.draft for pending in batch])
+        except DatabaseError as error:
+            self._give_up(batch, error)
+            return
+        rest = []
+        for pending in batch:
+            key = (pending.draft.user.id, pending.draft.nonce)
+            if key in sent:
+                del self._pending[key]
+                pending.settle(sent[key])
+            else:
+                rest.append(pending)
+        self._unsure = True  # what was sent before may have been committed after we gave up on it
+        if len(rest) == len(batch):
+            self._give_up(batch, UniqueViolation("not by a nonce"))
+        elif rest:
+            await self._commit(rest)
+
+    def _give_up(self, batch: Sequence[Pending], error: BaseException) -> None:
+        self._unsure = True
+        self._warn("messages not committed", room=self.name, messages=len(batch), problem=repr(error))
+        for pending in batch:
+            del self._pending[pending.draft.user.id, pending.draft.nonce]
+            pending.fail(Unavailable())
+
+    # Publishing.
+
+    def _publish(self, message: wire.Message) -> None:
+        self.published_rev = message.rev
+        self._recent.append(message)
+        self.topic.publish(notification("message", wire.MessageEvent(self.name, message.rev, message)))
+
+    async def _publish_missing(self) -> None:
+        """Publish what the database has beyond `published_rev`, in order; when it is away, `work` tries again."""
+        try:
+            while True:
+                missing = await self._store.changed(self.row, self.published_rev, EVERYTHING, CATCH_UP_PAGE)
+                for message in missing:
+                    self._publish(message)
+                if len(missing) < CATCH_UP_PAGE:
+                    break
+        except DatabaseError as error:
+            self._warn("events not published yet", room=self.name, problem=repr(error))
+        else:
+            self._unsure = False
+
+    def recent(self, after: int) -> list[wire.Message] | None:
+        """Return the events after a number, oldest first; None when memory does not reach back so far."""
+        if after >= self.published_rev:
+            return []
+        if not self._recent or self._recent[0].rev > after + 1:
+            return None
+        return [message for message in self._recent if message.rev > after]
+
+    def _presence_changed(self, joined: list[wire.User], left: list[wire.User], present: int) -> None:
+        event = wire.PresenceEvent(self.name, joined, left, present)
+        self.topic.publish(notification("presence", event), Delivery.LATEST, "presence")
+        self._changed(self)
+
+    # Describing.
+
+    def seen_by(self, user: int) -> wire.Room:
+        """Return the room as a user sees it."""
+        member = self.members.get(user)
+        row = self.row
+        return wire.Room(
+            row.name,
+            row.title,
+            row.topic,
+            row.visibility,
+            self.presence.count,
+            self.published_rev,
+            member.read_seq if member else 0,
+            member.role if member else None,
+        )
+
+    def activity(self) -> wire.RoomActivity:
+        """Return the room as everybody sees it."""
+        row = self.row
+        return wire.RoomActivity(
+            row.name, row.title, row.topic, row.visibility, self.presence.count, self.published_rev
+        )
+
+
+class Rooms:
+    """The rooms that are live in this process, by name.
+
+    Args:
+        store: the chat's queries.
+        make: makes a live room of the database's.
+    """
+
+    MAX_IDLE = 1024
+    IDLE_SECONDS = 60.0
+
+    def __init__(self, store: Store, make: Callable[[Room], LiveRoom]) -> None:
+        self._store = store
+        self._make = make
+        self._rooms: dict[str, LiveRoom] = {}
+
+    def __iter__(self) -> Iterator[LiveRoom]:
+        return iter(self._rooms.values())
+
+    def get(self, name: str) -> LiveRoom | None:
+        """Return a room that is live already."""
+        return self._rooms.get(name)
+
+    async def open(self, name: str) -> LiveRoom | None:
+        """Return a room, made live if it was not; None when there is none."""
+        room = self._rooms.get(name)
+        if room is None:
+            row = await self._store.room(name)
+            if row is None:
+                return None
+            room = self._rooms.get(name)  # somebody else may have opened it meanwhile
+            if room is None:
+                room = self._rooms[name] = self._make(row)
+        room.used_at = time.monotonic()
+        return room
+
+    async def member(self, room: LiveRoom, user: int) -> Member | None:
+        """Return a user's membership of a room."""
+        member = room.members.get(user)
+        if member is None:
+            member = await self._store.member(room.row.id, user)
+            if member is not None:
+                member = room.members.setdefault(user, member)
+        return member
+
+    def tidy(self) -> None:
+        """Forget rooms that were idle for a while, when there are many; and get on with work that was left."""
+        quiet = time.monotonic() - self.IDLE_SECONDS
+        for room in list(self._rooms.values()):
+            room.work()
+            if len(self._rooms) > self.MAX_IDLE and room.idle and room.used_at < quiet:
+                room.close()
+                del self._rooms[room.name]
