@@ -13,7 +13,7 @@ Title = Annotated[str, Meta(max_length=80)]
 TopicText = Annotated[str, Meta(max_length=250)]
 Visibility = Literal["public", "private"]
 Nonce = Annotated[str, Meta(min_length=1, max_length=64)]
-Sequence = Annotated[int, Meta(ge=0, lt=2**63)]
+Sequence = Annotated[int, Meta(ge=0, le=2**62)]
 Limit = Annotated[int, Meta(ge=0)]
 
 
