@@ -33,7 +33,7 @@ def main() -> int:
     except KeyboardInterrupt:
         print("\nbench: interrupted; this is what there is", file=sys.stderr)
     print(render(run))
-    print(f"\nKept in {run.save(RESULTS)}")
+    print(f"\nKept in {run.save(options.results)}")
     return 1 if run.failures else 0
 
 
@@ -51,7 +51,7 @@ def _run(run: Run, contestants: Mapping[str, Contestant], scenarios: list[str]) 
                     with serve(contestant, scenario.role, server_core) as server:
                         sample = measure(scenario, contestant, server, run.seconds, generator_core)
                 except BenchError as error:
-                    run.failures.append(f"{key}, {contestant.name}: {error}")
+                    run.fail(key, name, str(error))
                     print(f"{progress}: {error}", file=sys.stderr)
                 else:
                     run.add(key, name, sample)
@@ -68,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--contestant", action="append", default=[], metavar="MODULE", help="only this one, and the yardstick"
     )
+    parser.add_argument("--results", type=Path, default=RESULTS, metavar="FOLDER", help="where the JSON is kept")
     return parser
 
 

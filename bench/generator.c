@@ -27,7 +27,6 @@
 enum { READ_BYTES = 1 << 20, EVENTS = 512, MARKER_BYTES = 17, MESSAGE_BYTES_MAX = 60000, TEMPLATE_BYTES_MAX = 1000 };
 static const double QUIET_SECONDS = 0.3;   /* so long without a byte: everybody is in, and has heard so */
 static const double SETTLE_SECONDS = 15;   /* if it does not become quiet, begin all the same */
-static const double DRAIN_SECONDS = 10;    /* what takes longer after the last message is lost */
 static const double CONNECT_SECONDS = 120; /* all clients together */
 
 enum mode { FANOUT, ECHO, IDLE, CONNECT };
@@ -53,6 +52,7 @@ static int port = 0, clients_wanted = 1, publishers = 1, parallel = 64;
 static unsigned outstanding_most = 1;
 static size_t message_bytes = 150;
 static double warm_seconds = 0.5, measure_seconds = 2;
+static double drain_seconds = 10; /* what takes longer after the last message is lost */
 static char **headers = NULL;
 static size_t header_count = 0;
 
@@ -407,16 +407,17 @@ static void measure(void) {
     say("end");
     outstanding_most = 0;
     uint64_t before = 0;
-    for (double end = now() + DRAIN_SECONDS; missing() > 0 && now() < end;) {
-        if (received_total != before) end = now() + DRAIN_SECONDS;
+    for (double end = now() + drain_seconds; missing() > 0 && now() < end;) {
+        if (received_total != before) end = now() + drain_seconds;
         before = received_total;
         step(20);
     }
     printf("{\"event\":\"result\",\"clients\":%d,\"seconds\":%.6f,\"sent\":%llu,\"received\":%llu,\"lost\":%llu,"
-           "\"disordered\":%llu,\"refused\":%llu,\"closed\":%llu,\"cpu\":%.4f}\n",
+           "\"disordered\":%llu,\"refused\":%llu,\"closed\":%llu,\"sent_total\":%llu,\"received_total\":%llu,\"cpu\":%.4f}\n",
            clients_wanted, seconds, (unsigned long long)sent, (unsigned long long)received,
            (unsigned long long)missing(), (unsigned long long)disordered, (unsigned long long)refused,
-           (unsigned long long)closed_by_server, cpu / seconds);
+           (unsigned long long)closed_by_server, (unsigned long long)sent_total,
+           (unsigned long long)received_total, cpu / seconds);
 }
 
 /* Options. */
@@ -448,7 +449,8 @@ static void parse_options(int count, char **values) {
         {"mode", 1, 0, 'm'},      {"host", 1, 0, 'h'},     {"port", 1, 0, 'p'},        {"path", 1, 0, 'u'},
         {"clients", 1, 0, 'n'},   {"publishers", 1, 0, 'P'}, {"outstanding", 1, 0, 'k'}, {"bytes", 1, 0, 'b'},
         {"warm", 1, 0, 'w'},      {"seconds", 1, 0, 't'},  {"headers", 1, 0, 'H'},     {"join", 1, 0, 'j'},
-        {"joined", 1, 0, 'J'},    {"template", 1, 0, 'T'}, {"parallel", 1, 0, 'c'},    {0, 0, 0, 0}};
+        {"joined", 1, 0, 'J'},    {"template", 1, 0, 'T'}, {"parallel", 1, 0, 'c'},
+        {"drain", 1, 0, 'd'},     {0, 0, 0, 0}};
     for (int option; (option = getopt_long(count, values, "", known, NULL)) != -1;) switch (option) {
             case 'm': mode = parse_mode(optarg); break;
             case 'h': host = optarg; break;
@@ -460,6 +462,7 @@ static void parse_options(int count, char **values) {
             case 'b': message_bytes = (size_t)atol(optarg); break;
             case 'w': warm_seconds = atof(optarg); break;
             case 't': measure_seconds = atof(optarg); break;
+            case 'd': drain_seconds = atof(optarg); break;
             case 'H': read_headers(optarg); break;
             case 'j': join_text = optarg; break;
             case 'J': join_marker = optarg; break;

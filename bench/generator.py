@@ -37,6 +37,8 @@ class Report(msgspec.Struct, frozen=True):
         disordered: messages that came twice, out of order or after a gap.
         refused: messages that were answered with an error.
         closed: clients that the server closed.
+        sent_total: messages sent altogether, before and after the measurement too.
+        received_total: messages received altogether.
         cpu: the generator's own use of its core, 0 to 1.
     """
 
@@ -49,6 +51,8 @@ class Report(msgspec.Struct, frozen=True):
     disordered: int = 0
     refused: int = 0
     closed: int = 0
+    sent_total: int = 0
+    received_total: int = 0
     cpu: float = 0
 
 

@@ -70,7 +70,13 @@ class Run(msgspec.Struct):
         """Keep a sample, and its faults."""
         self.samples.setdefault(scenario, {}).setdefault(contestant, []).append(sample)
         if sample.faults:
-            self.failures.append(f"{scenario}, {self.names[contestant]}: {sample.faults}")
+            self.fail(scenario, contestant, sample.faults)
+
+    def fail(self, scenario: str, contestant: str, problem: str) -> None:
+        """Keep what went wrong; the same thing in another round is kept once."""
+        failure = f"{scenario}, {self.names[contestant]}: {problem}"
+        if failure not in self.failures:
+            self.failures.append(failure)
 
     def ratio(self, scenario: str, contestant: str) -> float | None:
         """Return a contestant's median in relation to the yardstick's; None where there is nothing to compare."""

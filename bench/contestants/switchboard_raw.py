@@ -47,16 +47,23 @@ level = "warning"
 
 [services.{service}]
 path = "/bench"
+{options}
 """
+
+
+def serve(folder: Path, port: int, service: str, options: str = "") -> list[str]:
+    """Write the configuration; returns the command that serves it."""
+    file = folder / "config.toml"
+    file.write_text(CONFIG.format(port=port, service=service, options=options))
+    return [sys.executable, "-m", "server", "serve", "--config", str(file)]
 
 
 def command(role: Role, port: int, folder: Path) -> list[str]:
     """Lay out a folder as an operator would, and serve it."""
     service, source = ("megaphone", MEGAPHONE) if role == "topic" else ("echo", ECHO)
-    (folder / "config.toml").write_text(CONFIG.format(port=port, service=service))
     (folder / "services").mkdir()
     (folder / "services" / f"{service}.py").write_text(source)
-    return [sys.executable, "-m", "server", "serve", "--config", str(folder / "config.toml")]
+    return serve(folder, port, service)
 
 
 CONTESTANT = Contestant(
