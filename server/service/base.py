@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, ClassVar, Literal
+from collections.abc import Coroutine, Iterable, Sequence
+from typing import Any, ClassVar, Literal, TypeVar
 
 import msgspec
 from starlette.routing import BaseRoute
 
 from server.config import ServerSettings
 from server.db import Database
-from server.errors import ConnectionClosed, new_incident
+from server.errors import ConnectionClosed
 from server.log import Log
 from server.net.connection import Connection
 from server.pubsub.presence import Presence, Presences
 from server.pubsub.topics import Topic, Topics
+from server.service.incidents import Incidents
 
 Login = Literal["none", "guest", "member"]
+T = TypeVar("T")
 
-LEAVE_SECONDS = 5.0
-"""How long `serve` may go on after its client is gone, before it is cancelled."""
+CANCEL_SECONDS = 2.0
+"""How long cancelled work may take to end; what is still there then is named in the log and left behind."""
+
+NORMAL = 1000
+GOING_AWAY = 1001
+INTERNAL_ERROR = 1011
 
 
 class NoSettings(msgspec.Struct, frozen=True):
@@ -37,7 +43,7 @@ class ServiceContext(msgspec.Struct, frozen=True):
         db: the database.
         topics: this process's topics.
         presences: this process's presences.
-        failed: told of every failure that is not the client's: the error and its incident id.
+        incidents: where its failures are written down.
     """
 
     name: str
@@ -46,7 +52,7 @@ class ServiceContext(msgspec.Struct, frozen=True):
     db: Database
     topics: Topics
     presences: Presences
-    failed: Callable[[BaseException, str], None]
+    incidents: Incidents
 
 
 class Service:
@@ -56,8 +62,9 @@ class Service:
         login: who may connect: anybody, whoever has an identity (guests too), or members only.
         protocols: WebSocket subprotocols that it speaks, best first.
         Settings: a msgspec Struct for the service's own keys in config.toml.
+        leave_seconds: how long work for a client may go on after the client is gone, before it is cancelled.
         name: its name in config.toml.
-        settings: its own keys, decoded.
+        settings: its own keys, decoded; annotate it with your `Settings` where types are checked.
         db: the database.
         log: a logger; no message text, password, cookie or token goes into it.
     """
@@ -65,25 +72,39 @@ class Service:
     login: ClassVar[Login] = "none"
     protocols: ClassVar[tuple[str, ...]] = ()
     Settings: ClassVar[type[msgspec.Struct]] = NoSettings
+    leave_seconds: ClassVar[float] = 5.0
+
+    name: str
+    settings: Any
+    db: Database
+    log: Log
 
     def __init__(self, context: ServiceContext) -> None:
         self.context = context
         self.name = context.name
-        self.settings: Any = context.settings
+        self.settings = context.settings
         self.db = context.db
         self.log = Log(f"service.{context.name}")
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._serving: set[asyncio.Task[Any]] = set()
+        self._spawned: set[asyncio.Task[Any]] = set()
 
     # What a service may write.
 
     async def start(self) -> None:
-        """Get ready; clients are let in when it returns. An exception keeps the service out, and is retried."""
+        """Get ready; clients are let in when it returns.
+
+        An exception keeps the service out. It is called again after a while, so it has to bear that.
+        """
 
     async def stop(self) -> None:
-        """Put things in order; the clients are gone already."""
+        """Put things in order. The clients are gone already; what `spawn` began still runs."""
 
     async def serve(self, connection: Connection) -> None:
-        """Serve one client. The connection closes with 1000 when this returns, with 1011 when it raises."""
+        """Serve one client. The connection closes with 1000 when this returns, with 1011 when it raises.
+
+        When the client is gone, the iteration over `connection` ends and `send` raises `ConnectionClosed`, which
+        may escape from here. What still runs `leave_seconds` later is cancelled.
+        """
         raise NotImplementedError(f"{type(self).__name__} has no `async def serve(self, connection)`")
 
     def routes(self) -> Sequence[BaseRoute]:
@@ -93,63 +114,109 @@ class Service:
     # What it works with.
 
     def topic(self, name: str) -> Topic:
-        """Return the topic of this name; other services' topics of the same name are others."""
+        """Return the topic of this name; a topic of the same name of another service is another one."""
         return self.context.topics.topic(f"{self.name}/{name}")
 
     def presence(self, name: str) -> Presence:
-        """Return the presence of this name."""
+        """Return the presence of this name; a presence of the same name of another service is another one."""
         return self.context.presences.presence(f"{self.name}/{name}")
 
-    def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        """Run a coroutine beside the clients. It is cancelled when the service stops; a failure is an incident."""
-        return self._own(self._contain(work))
+    def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Run a coroutine beside the clients; it is cancelled, and awaited, when the service has stopped.
+
+        What it raises is an incident, and is raised again where the task is awaited.
+        """
+        task = asyncio.get_running_loop().create_task(_contained(work))
+        self._spawned.add(task)
+        task.add_done_callback(self._spawned_done)
+        return task
 
     # What the engine calls.
 
     def attach(self, connection: Connection) -> None:
         """Take an open connection."""
-        task = self._own(self._serve(connection))
-        connection.add_close_callback(lambda _: _cancel_later(task))
+        task = self._for_client(self._serve(connection))
+        connection.add_close_callback(lambda _: _cancel_later(task, self.leave_seconds))
 
-    async def end_tasks(self) -> None:
-        """Cancel what still runs, and wait for it."""
-        for task in self._tasks:
-            task.cancel()
-        while self._tasks:
-            await asyncio.wait(tuple(self._tasks))
+    async def end_clients(self, seconds: float) -> None:
+        """Wait until no client is served any more; cancel what still runs after `seconds`."""
+        await end(self._serving, seconds, self.log)
 
-    def incident(self, error: BaseException) -> str:
-        """Log a failure of the service and return the id under which the log has it."""
-        incident = new_incident()
-        self.log.error("service failed", error=error, incident=incident)
-        self.context.failed(error, incident)
-        return incident
+    async def end_spawned(self) -> None:
+        """Cancel what `spawn` began, and wait for it."""
+        await end(self._spawned, 0, self.log)
+
+    def incident(self, error: BaseException, **fields: object) -> str:
+        """Log a failure of the service; returns the id under which the log has it."""
+        return self.context.incidents.record(error, **fields)
 
     async def _serve(self, connection: Connection) -> None:
+        """Serve one client and close its connection, however that ends."""
         try:
             await self.serve(connection)
-        except ConnectionClosed:
-            pass  # it sent to a client that is gone; that is how most clients leave
-        except Exception as error:
-            connection.start_close(1011, f"incident {self.incident(error)}")
-            return
-        connection.start_close(1000)
+        except asyncio.CancelledError as error:
+            if being_cancelled():
+                connection.start_close(GOING_AWAY)
+                raise
+            self._fail(connection, error)
+        except (Exception, SystemExit) as error:
+            # It sent to its client, which is gone: that is how most clients leave. Another's is a failure.
+            if connection.closed is None or not _is_departure(error):
+                self._fail(connection, error)
+        else:
+            connection.start_close(NORMAL)
 
-    async def _contain(self, work: Coroutine[Any, Any, Any]) -> Any:
-        try:
-            return await work
-        except Exception as error:
-            self.incident(error)
+    def _fail(self, connection: Connection, error: BaseException) -> None:
+        connection.start_close(INTERNAL_ERROR, f"incident {self.incident(error)}")
 
-    def _own(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+    def _for_client(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run a coroutine for a client; it is awaited at the end at the latest."""
         task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
         return task
 
+    def _spawned_done(self, task: asyncio.Task[Any]) -> None:
+        self._spawned.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.incident(error)
 
-def _cancel_later(task: asyncio.Task[Any]) -> None:
+
+async def end(tasks: Iterable[asyncio.Task[Any]], seconds: float, log: Log) -> None:
+    """Wait for tasks; after `seconds`, cancel what is left, and wait for that for a bounded time too."""
+    if pending := set(tasks):
+        _, pending = await asyncio.wait(pending, timeout=seconds)
+    for task in pending:
+        task.cancel()
+    if pending:
+        _, pending = await asyncio.wait(pending, timeout=CANCEL_SECONDS)
+    for task in pending:
+        log.error("a task cannot be cancelled", task=repr(task.get_coro()))
+
+
+def being_cancelled() -> bool:
+    """Tell whether somebody cancels the running task, in contrast to a `CancelledError` out of the blue."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+async def _contained(work: Coroutine[Any, Any, T]) -> T:
+    """Keep `sys.exit()` in a service from ending the server: asyncio would let it through to the loop."""
+    try:
+        return await work
+    except SystemExit as error:
+        raise RuntimeError("a service called sys.exit()") from error
+
+
+def _is_departure(error: BaseException) -> bool:
+    """Tell whether an error says nothing but that a client left, from within a `TaskGroup` too."""
+    if isinstance(error, BaseExceptionGroup):
+        return error.split(ConnectionClosed)[1] is None
+    return isinstance(error, ConnectionClosed)
+
+
+def _cancel_later(task: asyncio.Task[None], seconds: float) -> None:
     """Give a coroutine whose client is gone a while to leave by itself."""
     if not task.done():
-        timer = asyncio.get_running_loop().call_later(LEAVE_SECONDS, task.cancel)
+        timer = asyncio.get_running_loop().call_later(seconds, task.cancel)
         task.add_done_callback(lambda _: timer.cancel())

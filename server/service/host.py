@@ -22,6 +22,7 @@ from server.pubsub.presence import Presences
 from server.pubsub.topics import Topics
 from server.service.base import Service, ServiceContext
 from server.service.discovery import Found, decode_settings, find
+from server.service.incidents import Incidents
 from server.service.watchdog import Watchdog
 
 START_SECONDS = 30.0
@@ -165,7 +166,7 @@ class ServiceHost:
             self._give_up(mounted, "; ".join(problems))
             return ""
         context = ServiceContext(
-            name, own, self._settings.server, self._db, self._topics, self._presences, mounted.failed
+            name, own, self._settings.server, self._db, self._topics, self._presences, Incidents(Log(f"service.{name}"))
         )
         try:
             async with asyncio.timeout(START_SECONDS):
@@ -190,8 +191,9 @@ class ServiceHost:
             return
         try:
             async with asyncio.timeout(STOP_SECONDS):
-                await service.end_tasks()
+                await service.end_clients(1)
                 await service.stop()
+                await service.end_spawned()
         except Exception as error:
             log.error("service does not stop well", service=mounted.settings.name, error=error)
 

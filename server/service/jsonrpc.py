@@ -1,18 +1,25 @@
-"""JSON-RPC 2.0 messages, one in a text frame."""
+"""JSON-RPC 2.0 messages, one in a text frame, without I/O.
+
+msgspec decides what is JSON and what is a request; numbers, nesting and text that it refuses never reach a service.
+A key that stands twice in one object is refused too, because two parsers would read two different requests.
+"""
 
 from __future__ import annotations
 
-import re
-from typing import Any, Literal
+import json
+from typing import Annotated, Any, Literal, NoReturn
 
 import msgspec
-from msgspec import UNSET, Raw, UnsetType
+from msgspec import UNSET, Meta, Raw, UnsetType
 
-from server.errors import InvalidParams, InvalidRequest, ParseError, RpcError
+from server.errors import InternalError, InvalidParams, InvalidRequest, ParseError, RpcError, TooManyRequests
 from server.net.frames import Frame, encode_text
 
-RequestId = int | float | str | None
+RequestId = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | str | None
+"""Fractions are not ids (the specification's section 4 advises against them), nor is what no other parser can hold."""
+
 NO_PARAMS = Raw(b"{}")
+_STRUCTURED = b"{["
 
 
 class Request(msgspec.Struct, frozen=True, gc=False):
@@ -56,11 +63,10 @@ class Notification(msgspec.Struct, frozen=True, gc=False):
     jsonrpc: Literal["2.0"] = "2.0"
 
 
-_requests = msgspec.json.Decoder(Request)
-_encoder = msgspec.json.Encoder()
+class _Identified(msgspec.Struct, gc=False):
+    """Something that may be no request, but has an id."""
 
-_AT = re.compile(r"^(?P<what>.*?)(?: - at `\$\.?(?P<path>.*)`)?$", re.DOTALL)
-_FIELD = re.compile(r"^Object (?:missing required|contains unknown) field `(?P<field>.*)`$", re.DOTALL)
+    id: RequestId = None
 
 
 def parse(text: str) -> Request:
@@ -71,27 +77,43 @@ def parse(text: str) -> Request:
         InvalidRequest: it is JSON, but no request; a batch is none either.
     """
     try:
-        return _requests.decode(text)
+        request = _requests.decode(text)
+        _keys.decode(text)
     except msgspec.ValidationError as error:
-        if text.lstrip(" \t\r\n").startswith("["):
-            raise InvalidRequest("Batches are not supported: send one request in a message.") from None
-        raise InvalidRequest(f"This is not a JSON-RPC 2.0 request: {error}") from None
-    except (msgspec.DecodeError, RecursionError, UnicodeError):
+        _reject(text, f"This is not a JSON-RPC 2.0 request: {error}")
+    except RecursionError:
+        raise InvalidRequest("This is nested too deeply.") from None
+    except (msgspec.DecodeError, UnicodeError):
         raise ParseError("This is not JSON.") from None
+    if bytes(request.params)[0] not in _STRUCTURED:
+        raise InvalidRequest("`params` is an object or an array.")
+    return request
+
+
+def identify(text: str) -> RequestId:
+    """Return the id of what is no proper request, or None when it cannot be told."""
+    try:
+        return _identified.decode(text).id
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
+        return None
 
 
 def success(request_id: RequestId, result: Any) -> Frame:
-    """Encode the answer to a call that went well."""
+    """Encode the answer to a call that went well.
+
+    Raises:
+        TypeError, ValueError, OverflowError: the result cannot be written as JSON.
+    """
     return encode_text(_encoder.encode(Success(result, request_id)))
 
 
 def failure(request_id: RequestId, error: RpcError) -> Frame:
-    """Encode the answer to a call that did not."""
+    """Encode the answer to a call that did not go well."""
     return encode_text(_encoder.encode(Failure(ErrorObject(error.code, error.message, error.data), request_id)))
 
 
 def notification(method: str, params: msgspec.Struct) -> Frame:
-    """Encode a notification, once, for one connection or for a topic's.
+    """Encode a notification once, for one connection or for all subscribers of a topic.
 
     Args:
         method: its name, an event of the service.
@@ -100,11 +122,47 @@ def notification(method: str, params: msgspec.Struct) -> Frame:
     return encode_text(_encoder.encode(Notification(method, params)))
 
 
-def invalid_params(error: msgspec.ValidationError) -> InvalidParams:
-    """Return the error that names the field, made of msgspec's text, as in "... - at `$.items[2].name`"."""
-    match = _AT.match(str(error))
-    what, path = (match["what"], match["path"] or "") if match else (str(error), "")
-    field = _FIELD.match(what)
-    if field:
-        path = f"{path}.{field['field']}" if path else field["field"]
-    return InvalidParams(f"{what}: {path}" if path and not field else what, path=path)
+def rpc_error(code: int, message: str, data: dict[str, Any] | None) -> RpcError:
+    """Make the error again that an answer was made of."""
+    details = data or {}
+    match code:
+        case InvalidParams.code:
+            return InvalidParams(message, path=details.get("path", ""))
+        case TooManyRequests.code:
+            return TooManyRequests(message, retry_after=details.get("retry_after", 0.0))
+        case InternalError.code:
+            return InternalError(details.get("incident", ""))
+    error = RpcError(message, data=data)
+    known = {cls.code: cls for cls in RpcError.__subclasses__()}
+    if code in known:
+        error.__class__ = known[code]
+    else:
+        error.code = code  # type: ignore[misc]  # a code of the service's own, of which only this instance knows
+    return error
+
+
+def _reject(text: str, problem: str) -> NoReturn:
+    """Tell JSON that is no request from what only begins like JSON."""
+    try:
+        _json.decode(text)
+    except RecursionError:
+        raise InvalidRequest("This is nested too deeply.") from None
+    except (msgspec.DecodeError, UnicodeError):
+        raise ParseError("This is not JSON.") from None
+    if text.lstrip().startswith("["):
+        problem = "Batches are not supported: send one request in a message."
+    raise InvalidRequest(problem)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> None:
+    """Refuse an object with a repeated key."""
+    if len(pairs) > 1 and len({key for key, _ in pairs}) != len(pairs):
+        raise InvalidRequest("A key stands twice in one object.")
+
+
+_requests = msgspec.json.Decoder(Request)
+_identified = msgspec.json.Decoder(_Identified)
+_json = msgspec.json.Decoder(Raw)
+_encoder = msgspec.json.Encoder()
+# Numbers stay text: nothing is made of them, and making one of 5,000 digits raises.
+_keys = json.JSONDecoder(object_pairs_hook=_unique, parse_int=str, parse_float=str)

@@ -7,7 +7,8 @@ start in the order in which they came, and their answers go out as they finish.
 from __future__ import annotations
 
 import asyncio
-import time
+from collections.abc import Awaitable, Coroutine
+from functools import partial
 from typing import Any, ClassVar
 
 import msgspec
@@ -17,105 +18,30 @@ from server.db import Unavailable as DatabaseUnavailable
 from server.errors import (
     ConnectionClosed,
     InternalError,
+    InvalidRequest,
     MethodNotFound,
-    NotLoggedIn,
     RpcError,
     TooManyRequests,
     Unavailable,
 )
 from server.net.connection import Connection
+from server.net.frames import Frame
 from server.net.identity import Identity
-from server.service.base import Service, ServiceContext
-from server.service.jsonrpc import Request, RequestId, failure, notification, parse, success
+from server.service.base import INTERNAL_ERROR, Service, ServiceContext, being_cancelled, end
+from server.service.caller import PROTOCOL, Caller, Reconnect, User, Welcome
+from server.service.jsonrpc import Request, RequestId, failure, identify, notification, parse, success
 from server.service.methods import Method, method, methods_of
 from server.service.openrpc import describe
 from server.version import __version__
 
 __all__ = ["Caller", "RpcService", "method", "notification"]
 
-PROTOCOL = 1
-"""Version of the wire contract."""
-
-MAX_IN_FLIGHT = 32
-"""Requests of one client that run at once; at so many its socket is not read until half of them are done."""
-MAX_REFUSALS = 60
-REFUSAL_SECONDS = 60.0
-"""A client that goes on after so many refusals within so many seconds is closed with 4429."""
-
 UNSUPPORTED_DATA = 1003
+POLICY_VIOLATION = 1008
 FLOOD = 4429
 
-
-class User(msgspec.Struct, frozen=True):
-    """The user as `welcome` tells it."""
-
-    id: int
-    name: str
-    role: str
-
-
-class Reconnect(msgspec.Struct, frozen=True):
-    """A client waits a random time between these before it reconnects."""
-
-    min_seconds: float
-    max_seconds: float
-
-
-class Welcome(msgspec.Struct, frozen=True):
-    """The first notification on every connection."""
-
-    service: str
-    protocol: int
-    version: str
-    user: User | None
-    limits: dict[str, int]
-    reconnect: Reconnect
-
-
-class Caller:
-    """Who calls a method: one connection, and the user behind it.
-
-    Attributes:
-        connection: the connection.
-        state: whatever the service keeps for this connection.
-    """
-
-    __slots__ = ("_refusals", "_refused_since", "connection", "in_flight", "state")
-
-    def __init__(self, connection: Connection) -> None:
-        self.connection = connection
-        self.state: Any = None
-        self.in_flight: set[asyncio.Task[None]] | None = None
-        self._refusals = 0
-        self._refused_since = 0.0
-
-    @property
-    def identity(self) -> Identity | None:
-        """The user, or None when nobody is logged in."""
-        return self.connection.identity
-
-    @property
-    def user(self) -> Identity:
-        """The user.
-
-        Raises:
-            NotLoggedIn: nobody is logged in.
-        """
-        if self.connection.identity is None:
-            raise NotLoggedIn("Log in first.")
-        return self.connection.identity
-
-    def notify(self, name: str, params: msgspec.Struct) -> None:
-        """Send a notification to this connection; never waits."""
-        self.connection.write(notification(name, params))
-
-    def refused(self) -> bool:
-        """Count a refusal; True when the client does not listen and has to go."""
-        now = time.monotonic()
-        if now - self._refused_since > REFUSAL_SECONDS:
-            self._refused_since, self._refusals = now, 0
-        self._refusals += 1
-        return self._refusals > MAX_REFUSALS
+REASON_BYTES = 123
+"""What a close frame has room for (RFC 6455, section 5.5)."""
 
 
 class RpcService(Service):
@@ -133,7 +59,6 @@ class RpcService(Service):
     def __init__(self, context: ServiceContext) -> None:
         super().__init__(context)
         self.methods: dict[str, Method] = methods_of(type(self))
-        self._callers: dict[Connection, Caller] = {}
 
     # What a service may write.
 
@@ -141,11 +66,17 @@ class RpcService(Service):
         """Return the service's own limits, for `welcome`."""
         return {}
 
-    def joined(self, caller: Caller) -> None:
-        """A client is here, and was welcomed. Its requests come after this."""
+    def joined(self, caller: Caller) -> Awaitable[None] | None:
+        """A client is here, and was welcomed; its requests come after this. It may be a coroutine.
 
-    def left(self, caller: Caller) -> None:
-        """A client is gone; its requests are cancelled. Called exactly once, whatever the reason."""
+        An `RpcError` turns the client away with its message.
+        """
+
+    def left(self, caller: Caller) -> Awaitable[None] | None:
+        """A client is gone, and so are its requests. It may be a coroutine.
+
+        Called exactly once for each call of `joined`, whatever ended the connection.
+        """
 
     @method(name="rpc.discover")
     async def discover(self, caller: Caller) -> dict[str, Any]:  # noqa: ARG002 every method has a caller
@@ -156,16 +87,24 @@ class RpcService(Service):
         """Return the OpenRPC document, made of signatures and docstrings."""
         return describe(type(self), self.name, list(self.methods.values()), {**self.events, "welcome": Welcome})
 
-    # What the engine calls.
+    # Clients.
 
     def attach(self, connection: Connection) -> None:
         """Take an open connection."""
+        if connection.closed is not None:
+            return
         caller = Caller(connection)
-        self._callers[connection] = caller
         caller.notify("welcome", self._welcome(connection.identity))
-        self.joined(caller)
-        connection.receiver = lambda message: self._receive(caller, message)
-        connection.add_close_callback(self._detach)
+        connection.add_close_callback(partial(self._gone, caller))
+        try:
+            entering = self.joined(caller)
+        except (Exception, SystemExit) as error:
+            self._turn_away(caller, error)
+        else:
+            if entering is None:
+                connection.receiver = partial(self._receive, caller)
+            else:
+                self._run(caller, self._enter(caller, entering))
 
     def _welcome(self, identity: Identity | None) -> Welcome:
         server = self.context.server
@@ -178,57 +117,92 @@ class RpcService(Service):
             reconnect=Reconnect(server.reconnect_min_seconds, server.reconnect_max_seconds),
         )
 
-    def _detach(self, connection: Connection) -> None:
-        caller = self._callers.pop(connection, None)
-        if caller is None:
-            return
-        connection.receiver = None
-        for task in caller.in_flight or ():
-            task.cancel()
+    async def _enter(self, caller: Caller, entering: Awaitable[None]) -> None:
+        """Finish `joined`; what the client sends meanwhile waits in its connection."""
         try:
-            self.left(caller)
-        except Exception as error:
-            self.incident(error)
+            await entering
+        except asyncio.CancelledError as error:
+            if being_cancelled():
+                raise
+            self._turn_away(caller, error)
+        except (Exception, SystemExit) as error:
+            self._turn_away(caller, error)
+        else:
+            if caller.connection.closed is None:
+                caller.connection.receiver = partial(self._receive, caller)
+        finally:
+            caller.finished(asyncio.current_task())
+
+    def _turn_away(self, caller: Caller, error: BaseException) -> None:
+        answer = self._translate(error, "joined")
+        if isinstance(answer, InternalError):
+            caller.connection.start_close(INTERNAL_ERROR, f"incident {answer.incident}")
+            return
+        code = INTERNAL_ERROR if isinstance(answer, Unavailable) else POLICY_VIOLATION
+        caller.connection.start_close(code, answer.message.encode()[:REASON_BYTES].decode(errors="ignore"))
+
+    def _gone(self, caller: Caller, connection: Connection) -> None:
+        """The connection is closed: what runs for it may finish, and then the client has left."""
+        connection.receiver = None
+        if caller.running:
+            self._for_client(self._leave(caller))
+        elif leaving := self._call_left(caller):
+            self._for_client(self._finish_leaving(leaving))
+
+    async def _leave(self, caller: Caller) -> None:
+        await end(caller.running or (), self.leave_seconds, self.log)
+        if leaving := self._call_left(caller):
+            await self._finish_leaving(leaving)
+
+    def _call_left(self, caller: Caller) -> Awaitable[None] | None:
+        try:
+            return self.left(caller)
+        except (Exception, SystemExit) as error:
+            self.incident(error, hook="left")
+            return None
+
+    async def _finish_leaving(self, leaving: Awaitable[None]) -> None:
+        try:
+            await leaving
+        except (Exception, SystemExit) as error:
+            self.incident(error, hook="left")
+
+    # Requests.
 
     def _receive(self, caller: Caller, message: str | bytes) -> None:
         """Take a message from a client: one request."""
-        connection = caller.connection
         if not isinstance(message, str):
-            connection.start_close(UNSUPPORTED_DATA, "text frames only")
+            caller.connection.start_close(UNSUPPORTED_DATA, "text frames only")
             return
         try:
             request = parse(message)
         except RpcError as error:
-            connection.write(failure(None, error))
+            request_id = identify(message) if isinstance(error, InvalidRequest) else None
+            caller.connection.write(failure(request_id, error))
             return
-        task = self._own(self._answer(caller, request))
-        if caller.in_flight is None:
-            caller.in_flight = set()
-        caller.in_flight.add(task)
-        if len(caller.in_flight) == MAX_IN_FLIGHT:
-            connection.pause_reading()
-        task.add_done_callback(lambda task: self._done(caller, task))
+        self._run(caller, self._answer(caller, request))
 
-    def _done(self, caller: Caller, task: asyncio.Task[None]) -> None:
-        if caller.in_flight is None:
-            return
-        if len(caller.in_flight) == MAX_IN_FLIGHT:
-            caller.connection.resume_reading()
-        caller.in_flight.discard(task)
-        if not caller.in_flight:
-            caller.in_flight = None
+    def _run(self, caller: Caller, work: Coroutine[Any, Any, None]) -> None:
+        caller.began(asyncio.get_running_loop().create_task(work))
 
     async def _answer(self, caller: Caller, request: Request) -> None:
-        """Run a request and write its answer; a notification gets none, whatever happens."""
+        """Run a request and write its answer; a notification gets none, whatever happens.
+
+        Between the method's return and the answer nothing is awaited; see the class.
+        """
         request_id: RequestId = None if request.id is UNSET else request.id
         try:
             called = self._method(request.method)
-            frame = success(request_id, await called.function(self, caller, *called.arguments(request.params)))
-        except Exception as error:
-            rpc_error = self._translate(error)
-            frame = failure(request_id, rpc_error)
-            if isinstance(rpc_error, TooManyRequests) and caller.refused():
-                caller.connection.start_close(FLOOD, "too many requests")
+            result = await called.function(self, caller, *called.arguments(request.params))
+            frame = success(request_id, result)
+        except asyncio.CancelledError as error:
+            if being_cancelled():
+                raise
+            frame = self._refuse(caller, request, request_id, error)
+        except (Exception, SystemExit) as error:
+            frame = self._refuse(caller, request, request_id, error)
+        finally:
+            caller.finished(asyncio.current_task())
         if request.id is not UNSET:
             caller.connection.write(frame)
 
@@ -238,13 +212,23 @@ class RpcService(Service):
         except KeyError:
             raise MethodNotFound(f"There is no method {name[:100]}.") from None
 
-    def _translate(self, error: Exception) -> RpcError:
+    def _refuse(self, caller: Caller, request: Request, request_id: RequestId, error: BaseException) -> Frame:
+        """Encode why a request has no result."""
+        answer = self._translate(error, request.method)
+        if isinstance(answer, TooManyRequests) and caller.refused():
+            caller.connection.start_close(FLOOD, "too many requests")
+        try:
+            return failure(request_id, answer)
+        except (TypeError, ValueError, OverflowError) as problem:  # the service's data cannot be written as JSON
+            return failure(request_id, InternalError(self.incident(problem, method=request.method)))
+
+    def _translate(self, error: BaseException, where: str) -> RpcError:
         """Return the error that the client is told; what is nobody's business becomes an incident."""
         if isinstance(error, RpcError):
             return error
         if isinstance(error, DatabaseUnavailable):
-            self.log.warning("database unavailable", problem=str(error))
+            self.log.warning("database unavailable", method=where, problem=str(error))
             return Unavailable()
         if isinstance(error, ConnectionClosed):
             return Unavailable("The connection is closed.")
-        return InternalError(self.incident(error))
+        return InternalError(self.incident(error, method=where))
