@@ -21,8 +21,24 @@ YARDSTICK = "websockets_broadcast"
 """The module of the contestant that all ratios refer to."""
 
 
+class Task(msgspec.Struct, frozen=True):
+    """What a server that listens will have to do.
+
+    Args:
+        role: what it does.
+        port: where it listens, on this machine.
+        clients: how many will come.
+        rooms: how many rooms they spread over, where a contestant has rooms.
+    """
+
+    role: Role
+    port: int
+    clients: int
+    rooms: int
+
+
 class Load(msgspec.Struct, frozen=True):
-    """What the generator's clients send; see `generator.c` for the placeholders of `template`.
+    """What the generator's clients send; see `generator.c` for the placeholders of `join` and `template`.
 
     Args:
         path: of the URL.
@@ -46,15 +62,14 @@ class Contestant(msgspec.Struct, frozen=True, kw_only=True):
         name: for the report.
         command: starts the server; gets the role, the port, and a folder of its own that is empty.
         roles: what the server can do.
-        load: what its clients send; called when the server listens, with the role, the port and how many
-            clients will come.
+        load: what its clients send; called when the server listens.
         packages: installed distributions whose versions belong into the report.
     """
 
     name: str
     command: Callable[[Role, int, Path], list[str]]
     roles: tuple[Role, ...] = ("topic", "echo")
-    load: Callable[[Role, int, int], Load] = lambda _role, _port, _clients: Load()
+    load: Callable[[Task], Load] = lambda _task: Load()
     packages: tuple[str, ...] = ()
 
     def versions(self) -> dict[str, str]:

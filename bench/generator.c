@@ -48,7 +48,7 @@ struct client {
 /* Options. */
 static enum mode mode = FANOUT;
 static const char *host = "127.0.0.1", *path = "/", *join_text = NULL, *join_marker = NULL, *template = "$T";
-static int port = 0, clients_wanted = 1, publishers = 1, parallel = 64;
+static int port = 0, clients_wanted = 1, publishers = 1, parallel = 64, rooms = 1;
 static unsigned outstanding_most = 1;
 static size_t message_bytes = 150;
 static double warm_seconds = 0.5, measure_seconds = 2;
@@ -142,11 +142,12 @@ static void queue_frame(struct client *c, int opcode, const char *payload, size_
     c->out_length += (size_t)(p - start) + length;
 }
 
-/* Fill the template: $T the text with its marker, $N a nonce, $I a number; the last two never repeat for a client. */
-static size_t compose(struct client *c, char *message) {
+/* Fill a template: $T the text with its marker, $N a nonce, $I a number, $R the client's room; the nonce and the
+ * number never repeat for a client. */
+static size_t compose(struct client *c, const char *from, char *message) {
     int id = (int)(c - clients);
     char *p = message;
-    for (const char *t = template; *t; t++) {
+    for (const char *t = from; *t; t++) {
         if (t[0] == '$' && t[1] == 'T') {
             p += sprintf(p, "@p%05d.%08llu;", id, (unsigned long long)c->sent);
             size_t padding = message_bytes > MARKER_BYTES ? message_bytes - MARKER_BYTES : 0;
@@ -159,6 +160,9 @@ static size_t compose(struct client *c, char *message) {
         } else if (t[0] == '$' && t[1] == 'I') {
             p += sprintf(p, "%llu", (unsigned long long)c->sent + 1000);
             t++;
+        } else if (t[0] == '$' && t[1] == 'R') {
+            p += sprintf(p, "%d", id % rooms);
+            t++;
         } else {
             *p++ = *t;
         }
@@ -166,14 +170,18 @@ static size_t compose(struct client *c, char *message) {
     return (size_t)(p - message);
 }
 
+static void queue_text(struct client *c, const char *from) {
+    static char message[MESSAGE_BYTES_MAX + 2 * TEMPLATE_BYTES_MAX];
+    queue_frame(c, 1, message, compose(c, from, message));
+}
+
 static void publish(struct client *c) {
-    static char message[MESSAGE_BYTES_MAX + TEMPLATE_BYTES_MAX + 100];
     if (!publishing || !c->publishes || c->state != OPEN || c->outstanding >= outstanding_most) return;
     while (c->outstanding < outstanding_most) {
         c->sent++;
         sent_total++;
         c->outstanding++;
-        queue_frame(c, 1, message, compose(c, message));
+        queue_text(c, template);
     }
     flush_out(c);
 }
@@ -280,7 +288,7 @@ static size_t parse_answer(struct client *c, const uint8_t *p, size_t n) {
         joined(c);
     } else {
         c->state = JOINING;
-        queue_frame(c, 1, join_text, strlen(join_text));
+        queue_text(c, join_text);
         flush_out(c);
     }
     return head + parse(c, p + head, n - head);
@@ -450,7 +458,7 @@ static void parse_options(int count, char **values) {
         {"clients", 1, 0, 'n'},   {"publishers", 1, 0, 'P'}, {"outstanding", 1, 0, 'k'}, {"bytes", 1, 0, 'b'},
         {"warm", 1, 0, 'w'},      {"seconds", 1, 0, 't'},  {"headers", 1, 0, 'H'},     {"join", 1, 0, 'j'},
         {"joined", 1, 0, 'J'},    {"template", 1, 0, 'T'}, {"parallel", 1, 0, 'c'},
-        {"drain", 1, 0, 'd'},     {0, 0, 0, 0}};
+        {"drain", 1, 0, 'd'},     {"rooms", 1, 0, 'r'},    {0, 0, 0, 0}};
     for (int option; (option = getopt_long(count, values, "", known, NULL)) != -1;) switch (option) {
             case 'm': mode = parse_mode(optarg); break;
             case 'h': host = optarg; break;
@@ -462,6 +470,7 @@ static void parse_options(int count, char **values) {
             case 'b': message_bytes = (size_t)atol(optarg); break;
             case 'w': warm_seconds = atof(optarg); break;
             case 't': measure_seconds = atof(optarg); break;
+            case 'r': rooms = atoi(optarg); break;
             case 'd': drain_seconds = atof(optarg); break;
             case 'H': read_headers(optarg); break;
             case 'j': join_text = optarg; break;
@@ -475,6 +484,8 @@ static void parse_options(int count, char **values) {
     if (mode == ECHO) publishers = clients_wanted;
     if (publishers > clients_wanted) fail("option", "more publishers than clients");
     if (strlen(template) > TEMPLATE_BYTES_MAX) fail("option", "--template is too long");
+    if (join_text != NULL && strlen(join_text) > TEMPLATE_BYTES_MAX) fail("option", "--join is too long");
+    if (rooms < 1) fail("option", "--rooms is out of range");
     if (message_bytes < MARKER_BYTES || message_bytes > MESSAGE_BYTES_MAX) fail("option", "--bytes is out of range");
 }
 

@@ -16,6 +16,8 @@ from bench.scenarios import SCENARIOS, Sample, Scenario
 
 SATURATED = 0.97
 """A generator that is busier than this is the limit of what was measured."""
+DISTURBED = 0.15
+"""If everything else used more of the processor than this, in cores, the figures are worth little."""
 
 
 class Machine(msgspec.Struct, frozen=True):
@@ -74,6 +76,8 @@ class Run(msgspec.Struct):
 
     def fail(self, scenario: str, contestant: str, problem: str) -> None:
         """Keep what went wrong; the same thing in another round is kept once."""
+        lines = problem.splitlines()
+        problem = " ... ".join(line.strip() for line in (lines[0], *lines[1:][-1:]))
         failure = f"{scenario}, {self.names[contestant]}: {problem}"
         if failure not in self.failures:
             self.failures.append(failure)
@@ -108,7 +112,15 @@ def render(run: Run) -> str:
         lines += ["", "What went wrong:", *(f"  {failure}" for failure in run.failures)]
     else:
         lines += ["", "Nothing was lost, repeated or out of order."]
+    if (others := _others(run)) > DISTURBED:
+        lines += ["", f"Something else used {others:.0%} of a core meanwhile. Repeat this on a quiet machine."]
     return "\n".join(lines)
+
+
+def _others(run: Run) -> float:
+    """Return the greatest share of a core that was not the server's or the generator's in a measurement."""
+    samples = (sample for by_name in run.samples.values() for several in by_name.values() for sample in several)
+    return max((sample.other_cpu for sample in samples if sample.other_cpu is not None), default=0)
 
 
 def _rows(run: Run, key: str, scenario: Scenario) -> Iterator[str]:

@@ -6,9 +6,9 @@ from typing import Literal
 
 import msgspec
 
-from bench.contestant import Contestant, Load, Role
+from bench.contestant import Contestant, Load, Role, Task
 from bench.generator import BenchError, Generator, Report, generator
-from bench.servers import Server, pin
+from bench.servers import Server, machine_cpu_seconds, pin
 
 Mode = Literal["fanout", "echo", "idle", "connect"]
 
@@ -27,6 +27,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
         clients: how many, publishers included.
         publishers: how many of them send.
         outstanding: messages of a publisher that may be on their way; it waits for its own to come back.
+        rooms: how many rooms the clients spread over, where a contestant has rooms.
         goals: by contestant, the least ratio to the yardstick that is asked for; for memory, the greatest.
     """
 
@@ -37,6 +38,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     clients: int
     publishers: int = 1
     outstanding: int = 1
+    rooms: int = 1
     goals: dict[str, float] = {}
 
     @property
@@ -52,6 +54,7 @@ class Sample(msgspec.Struct, frozen=True):
         value: the figure, in the scenario's unit.
         server_cpu: the server's use of its core, 0 to 1; None where it does not apply.
         generator_cpu: the generator's; near 1 the figure is the generator's limit, not the server's.
+        other_cpu: what everything else on the machine used, in cores.
         report: what the generator counted.
     """
 
@@ -59,6 +62,7 @@ class Sample(msgspec.Struct, frozen=True):
     report: Report
     server_cpu: float | None = None
     generator_cpu: float | None = None
+    other_cpu: float | None = None
 
     @property
     def faults(self) -> str:
@@ -111,19 +115,21 @@ SCENARIOS = {
         goals={"switchboard_raw": 3},
     ),
     "memory": Scenario(
-        title="memory per idle client, of 2,000",
+        title="memory per idle client, of 2,000; a chat's in rooms of 100",
         unit="bytes",
         role="topic",
         mode="idle",
         clients=2000,
+        rooms=20,
         goals={"switchboard_raw": 0.45, "switchboard_chat": 0.55},
     ),
     "connects": Scenario(
-        title="2,000 clients connect, 64 at a time",
+        title="2,000 clients connect, 64 at a time; a chat's join rooms of 100",
         unit="connects/s",
         role="topic",
         mode="connect",
         clients=2000,
+        rooms=20,
         goals={"switchboard_raw": 1.4, "switchboard_chat": 1.0},
     ),
 }
@@ -142,7 +148,7 @@ def measure(scenario: Scenario, contestant: Contestant, server: Server, seconds:
     Raises:
         BenchError: the generator gave up.
     """
-    load = contestant.load(scenario.role, server.port, scenario.clients)
+    load = contestant.load(Task(scenario.role, server.port, scenario.clients, scenario.rooms))
     if scenario.mode == "idle":
         return _measure_memory(scenario, load, server, core)
     options: dict[str, object] = {
@@ -150,27 +156,30 @@ def measure(scenario: Scenario, contestant: Contestant, server: Server, seconds:
         "clients": scenario.clients,
         "publishers": scenario.publishers,
         "outstanding": scenario.outstanding,
+        "rooms": scenario.rooms,
         "seconds": seconds,
     }
-    cpu = {}
+    used: dict[str, tuple[float, float]] = {}
     with generator(options, load, server.port, lambda: pin(core)) as running:
         for report in running:
-            cpu[report.event] = server.cpu_seconds()
+            used[report.event] = server.cpu_seconds(), machine_cpu_seconds()
             if report.event == "result":
-                return _sample(scenario, report, cpu)
+                return _sample(scenario, report, used)
     raise BenchError("the generator ended without a result")
 
 
-def _sample(scenario: Scenario, report: Report, cpu: dict[str, float]) -> Sample:
+def _sample(scenario: Scenario, report: Report, used: dict[str, tuple[float, float]]) -> Sample:
+    """Make a sample of what the generator counted and of the processor time used when it reported what."""
     if scenario.mode == "connect":
         return Sample(report.clients / report.seconds, report)
-    used = (cpu["end"] - cpu["begin"]) / report.seconds
-    return Sample(report.received / report.seconds, report, used, report.cpu)
+    server, machine = ((end - begin) / report.seconds for begin, end in zip(used["begin"], used["end"], strict=True))
+    others = max(0.0, machine - server - report.cpu)
+    return Sample(report.received / report.seconds, report, server, report.cpu, others)
 
 
 def _measure_memory(scenario: Scenario, load: Load, server: Server, core: int | None) -> Sample:
     """Look at the memory with some clients, and again with many more."""
-    options: dict[str, object] = {"mode": "idle", "clients": FIRST_CLIENTS}
+    options: dict[str, object] = {"mode": "idle", "clients": FIRST_CLIENTS, "rooms": scenario.rooms}
     with generator(options, load, server.port, lambda: pin(core)) as first:
         _wait_ready(first)
         before = server.resident_bytes()

@@ -128,6 +128,14 @@ def serve(contestant: Contestant, role: Role, core: int | None) -> Iterator[Serv
             server.stop()
 
 
+def machine_cpu_seconds() -> float:
+    """Return the processor time that the whole machine has spent on anything but waiting."""
+    user, nice, system, _idle, _iowait, irq, softirq, steal = map(
+        int, Path("/proc/stat").read_text().split(maxsplit=9)[1:9]
+    )
+    return (user + nice + system + irq + softirq + steal) / _TICKS
+
+
 def pin(core: int | None) -> None:
     """Keep this process on one core and let it open as many sockets as it may. Runs between fork and exec."""
     if core is not None:

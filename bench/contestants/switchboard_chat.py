@@ -8,29 +8,28 @@ from pathlib import Path
 
 from websockets.sync.client import connect
 
-from bench.contestant import Contestant, Load, Role
+from bench.contestant import Contestant, Load, Role, Task
 from bench.contestants import switchboard_raw
 from bench.generator import BenchError
 
-ROOM = "bench"
 SECONDS = 10
 
 
 def command(_role: Role, port: int, folder: Path) -> list[str]:
     """Serve the chat from an empty folder, on SQLite as it comes."""
-    return switchboard_raw.serve(folder, port, "chat", "messages_per_minute = 0")
+    return switchboard_raw.serve(folder, port, "chat", "messages_per_minute = 0\nrooms_per_user = 0")
 
 
-def load(_role: Role, port: int, clients: int) -> Load:
-    """Make a guest of each client, and the room."""
-    cookies = _guests(port, clients)
-    _create_room(port, cookies[0])
+def load(task: Task) -> Load:
+    """Make a guest of each client, and the rooms."""
+    cookies = _guests(task.port, task.clients)
+    _create_rooms(task.port, task.rooms, cookies[0])
     return Load(
         path="/bench",
         headers=tuple(f"Cookie: {cookie}" for cookie in cookies),
-        join=_request("join", "rooms.join", room=ROOM, limit=1),
+        join=_request("join", "rooms.join", room="bench-$R", limit=1),
         joined='"complete"',
-        template=_request("$I", "messages.send", room=ROOM, text="$T", nonce="$N"),
+        template=_request("$I", "messages.send", room="bench-$R", text="$T", nonce="$N"),
     )
 
 
@@ -49,15 +48,15 @@ def _guests(port: int, count: int) -> list[str]:
     return cookies
 
 
-def _create_room(port: int, cookie: str) -> None:
+def _create_rooms(port: int, count: int, cookie: str) -> None:
     with connect(f"ws://127.0.0.1:{port}/bench", additional_headers={"Cookie": cookie}) as client:
-        client.send(_request("create", "rooms.create", room=ROOM))
-        for text in client:
-            answer = json.loads(text)
-            if answer.get("id") == "create":
-                if "error" in answer:
-                    raise BenchError(f"there is no room: {answer['error']}")
-                return
+        for number in range(count):
+            client.send(_request(f"create-{number}", "rooms.create", room=f"bench-{number}"))
+            answer: dict[str, object] = {}
+            while answer.get("id") != f"create-{number}":
+                answer = json.loads(client.recv(SECONDS))
+            if "error" in answer:
+                raise BenchError(f"there is no room: {answer['error']}")
 
 
 def _request(number: str, method: str, **params: object) -> str:

@@ -66,6 +66,4 @@ def command(role: Role, port: int, folder: Path) -> list[str]:
     return serve(folder, port, service)
 
 
-CONTESTANT = Contestant(
-    name="Switchboard, raw service", command=command, load=lambda _role, _port, _clients: Load(path="/bench")
-)
+CONTESTANT = Contestant(name="Switchboard, raw service", command=command, load=lambda _task: Load(path="/bench"))

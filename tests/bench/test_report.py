@@ -83,6 +83,20 @@ def test_a_busy_generator_is_reported(run: Run) -> None:
     assert "the limit!" in render(run)
 
 
+def test_a_disturbed_run_is_reported(run: Run) -> None:
+    """What was measured beside something else should not be quoted, and says so."""
+    run.add("f1", YARDSTICK, Sample(100, Report("result"), 0.9, 0.5, other_cpu=0.1))
+    assert "quiet machine" not in render(run)
+    run.add("f1", YARDSTICK, Sample(100, Report("result"), 0.9, 0.5, other_cpu=0.4))
+    assert "used 40% of a core" in render(run)
+
+
+def test_a_failure_is_short(run: Run) -> None:
+    """Of a traceback the report has the ends; the whole of it was shown when it happened."""
+    run.fail("f1", YARDSTICK, "the server ended:\n  line 1\n  line 2\n  ImportError: no")
+    assert run.failures == [f"f1, the {YARDSTICK}: the server ended: ... ImportError: no"]
+
+
 def test_kept_as_json(run: Run, tmp_path: Path) -> None:
     """What is kept can be read back, with everything that was counted."""
     run.add("f1", YARDSTICK, sample(100, sent=5))
