@@ -21,7 +21,7 @@ from server.service.incidents import Incidents
 Login = Literal["none", "guest", "member"]
 T = TypeVar("T")
 
-CANCEL_SECONDS = 2.0
+CANCEL_SECONDS = 0.5
 """How long cancelled work may take to end; what is still there then is named in the log and left behind."""
 
 NORMAL = 1000

@@ -19,7 +19,7 @@ RequestId = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | str | None
 """Fractions are not ids (the specification's section 4 advises against them), nor is what no other parser can hold."""
 
 NO_PARAMS = Raw(b"{}")
-_STRUCTURED = b"{["
+_OBJECT, _ARRAY = b"{["
 
 
 class Request(msgspec.Struct, frozen=True, gc=False):
@@ -78,14 +78,14 @@ def parse(text: str) -> Request:
     """
     try:
         request = _requests.decode(text)
-        _keys.decode(text)
+        _check_keys(text, request)
     except msgspec.ValidationError as error:
         _reject(text, f"This is not a JSON-RPC 2.0 request: {error}")
     except RecursionError:
         raise InvalidRequest("This is nested too deeply.") from None
     except (msgspec.DecodeError, UnicodeError):
         raise ParseError("This is not JSON.") from None
-    if bytes(request.params)[0] not in _STRUCTURED:
+    if bytes(request.params)[0] not in (_OBJECT, _ARRAY):
         raise InvalidRequest("`params` is an object or an array.")
     return request
 
@@ -154,6 +154,19 @@ def _reject(text: str, problem: str) -> NoReturn:
     raise InvalidRequest(problem)
 
 
+def _check_keys(text: str, request: Request) -> None:
+    """Refuse a key that stands twice in one object.
+
+    A colon stands behind each key. Where there are no more colons than different keys, no key stands twice, and the
+    text need not be gone through once more.
+    """
+    keys = 2 + (request.params is not NO_PARAMS) + (request.id is not UNSET)
+    if bytes(request.params)[0] == _OBJECT:
+        keys += len(_members.decode(request.params))
+    if text.count(":") != keys:
+        _keys.decode(text)
+
+
 def _unique(pairs: list[tuple[str, Any]]) -> None:
     """Refuse an object with a repeated key."""
     if len(pairs) > 1 and len({key for key, _ in pairs}) != len(pairs):
@@ -163,6 +176,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> None:
 _requests = msgspec.json.Decoder(Request)
 _identified = msgspec.json.Decoder(_Identified)
 _json = msgspec.json.Decoder(Raw)
+_members = msgspec.json.Decoder(dict[str, Raw])
 _encoder = msgspec.json.Encoder()
 # Numbers stay text: nothing is made of them, and making one of 5,000 digits raises.
 _keys = json.JSONDecoder(object_pairs_hook=_unique, parse_int=str, parse_float=str)

@@ -59,6 +59,9 @@ class RpcService(Service):
     def __init__(self, context: ServiceContext) -> None:
         super().__init__(context)
         self.methods: dict[str, Method] = methods_of(type(self))
+        self._document = describe(
+            type(self), self.name, list(self.methods.values()), {**self.events, "welcome": Welcome}
+        )
 
     # What a service may write.
 
@@ -85,7 +88,7 @@ class RpcService(Service):
 
     def document(self) -> dict[str, Any]:
         """Return the OpenRPC document, made of signatures and docstrings."""
-        return describe(type(self), self.name, list(self.methods.values()), {**self.events, "welcome": Welcome})
+        return self._document
 
     # Clients.
 

@@ -1,0 +1,222 @@
+"""One service of the configuration: its state, its clients, and what is done when it fails."""
+
+from __future__ import annotations
+
+import asyncio
+from enum import Enum
+from pathlib import Path
+
+import msgspec
+
+from server.config import ServerSettings, ServiceSettings
+from server.db import Database, UnusableDatabase
+from server.errors import ServiceError
+from server.log import Log
+from server.net.connection import Connection
+from server.pubsub.presence import Presences
+from server.pubsub.topics import Topics
+from server.service.base import INTERNAL_ERROR, Service, ServiceContext
+from server.service.discovery import Found, decode_settings, explain, find
+from server.service.incidents import Incidents
+
+START_SECONDS = 10.0
+"""How long `start` of a service may take."""
+
+BACKOFF_SECONDS = (1.0, 60.0)
+"""A service that fails to start is tried again after the first, then twice as long each time, at most the second."""
+
+RESTART = 1012
+
+log = Log("service")
+
+
+class State(Enum):
+    """What a service does."""
+
+    STARTING = "starting"
+    RUNNING = "running"
+    BACKOFF = "backoff"
+    """It failed to start, and is tried again."""
+    FAILED = "failed"
+    """It cannot be served until somebody mends it and starts the server again."""
+    STOPPED = "stopped"
+
+
+class ServiceStatus(msgspec.Struct, frozen=True):
+    """How a service is, for the log and for /health.
+
+    Args:
+        name: its name in the configuration.
+        path: where it is mounted.
+        state: what it does.
+        clients: connections now.
+        incidents: failures since the server's start.
+        problem: for the operator: why it does not run, or that it raises often.
+        stall_seconds: how long it blocked the event loop, the last time it did.
+    """
+
+    name: str
+    path: str
+    state: State
+    clients: int
+    incidents: int
+    problem: str
+    stall_seconds: float
+
+
+class Mounted:
+    """A service of the configuration.
+
+    Args:
+        settings: its table.
+        server: the network's settings.
+        db: the database.
+        topics: this process's topics.
+        presences: this process's presences.
+
+    Attributes:
+        state: what it does.
+        service: the service, once it could be made.
+        found: its class and its files, once they could be loaded.
+        connections: its clients.
+        stall_seconds: how long it blocked the event loop, the last time it did.
+    """
+
+    def __init__(
+        self, settings: ServiceSettings, server: ServerSettings, db: Database, topics: Topics, presences: Presences
+    ) -> None:
+        self.settings = settings
+        self.state = State.STARTING
+        self.service: Service | None = None
+        self.found: Found | None = None
+        self.connections: set[Connection] = set()
+        self.stall_seconds = 0.0
+        self.tried = asyncio.Event()  # set when the first start is over, whatever came of it
+        self.unusable: UnusableDatabase | None = None
+        self._server = server
+        self._db = db
+        self._topics = topics
+        self._presences = presences
+        self._problem = ""
+        self._incidents = Incidents(Log(f"service.{settings.name}"))
+
+    @property
+    def name(self) -> str:
+        """Its name in the configuration."""
+        return self.settings.name
+
+    @property
+    def status(self) -> ServiceStatus:
+        """How it is now."""
+        return ServiceStatus(
+            name=self.name,
+            path=self.settings.path,
+            state=self.state,
+            clients=len(self.connections),
+            incidents=self._incidents.count,
+            problem=self._problem or self._incidents.problem,
+            stall_seconds=self.stall_seconds,
+        )
+
+    # Life.
+
+    def load(self, base: Path) -> None:
+        """Find and make the service; what is wrong with its code is its problem alone."""
+        try:
+            self.found = find(self.settings, base)
+            self.service = self._make(self.found)
+        except ServiceError as error:
+            self._give_up(error.problem)
+
+    async def run(self) -> None:
+        """Start it, and try again while that fails. Without effect when it could not be loaded."""
+        wait, most = BACKOFF_SECONDS
+        while self.service is not None and self.state in (State.STARTING, State.BACKOFF):
+            if await self._try_start(self.service):
+                break
+            await asyncio.sleep(wait)
+            wait = min(2 * wait, most)
+        self.tried.set()
+
+    async def stop(self, seconds: float) -> None:
+        """Stop it: clients first, then the service, then what it spawned.
+
+        Args:
+            seconds: how long its clients, and then the service itself, may take before they are cancelled.
+        """
+        started = self.state is State.RUNNING
+        if self.state is not State.FAILED:
+            self.state = State.STOPPED
+        if self.service is None:
+            return
+        for connection in tuple(self.connections):
+            connection.start_close(RESTART, "restart")
+        await self.service.end_clients(seconds)
+        try:
+            if started:
+                async with asyncio.timeout(seconds):
+                    await self.service.stop()
+        except (Exception, SystemExit) as error:
+            log.error("service does not stop well", service=self.name, error=error)
+        finally:
+            await self.service.end_spawned()
+
+    def _make(self, found: Found) -> Service:
+        own, problems = decode_settings(self.settings, found.cls)
+        if problems:
+            raise ServiceError(self.name, "; ".join(problems))
+        context = ServiceContext(self.name, own, self._server, self._db, self._topics, self._presences, self._incidents)
+        try:
+            return found.cls(context)
+        except (Exception, SystemExit) as error:
+            raise explain(self.name, error, found.home) from error
+
+    async def _try_start(self, service: Service) -> bool:
+        """Start the service once; tells whether there is nothing left to try."""
+        try:
+            if self.found is not None and self.found.migrations is not None:
+                await self._db.migrate(self.name, self.found.migrations)
+            async with asyncio.timeout(START_SECONDS):
+                await service.start()
+        except UnusableDatabase as error:
+            self.unusable = error
+            self._give_up(str(error))
+            return True
+        except (Exception, SystemExit) as error:
+            await service.end_spawned()
+            self.state = State.BACKOFF
+            self._problem = _start_problem(error)
+            log.error("service does not start", service=self.name, error=error)
+            self.tried.set()
+            return False
+        self.state = State.RUNNING
+        self._problem = ""
+        log.info("service runs", service=self.name, path=self.settings.path)
+        return True
+
+    def _give_up(self, problem: str) -> None:
+        self.state = State.FAILED
+        self._problem = problem
+        self.service = None
+        self.tried.set()
+        log.error("service cannot be served", service=self.name, problem=problem)
+
+    # Clients.
+
+    def attach(self, connection: Connection) -> None:
+        """Bring a connection to the service."""
+        if self.service is None or self.state is not State.RUNNING:
+            connection.start_close(RESTART, "the service does not run at the moment")
+            return
+        self.connections.add(connection)
+        connection.add_close_callback(self.connections.discard)
+        try:
+            self.service.attach(connection)
+        except (Exception, SystemExit) as error:
+            connection.start_close(INTERNAL_ERROR, f"incident {self.service.incident(error)}")
+
+
+def _start_problem(error: BaseException) -> str:
+    if isinstance(error, TimeoutError):
+        return f"did not start within {START_SECONDS:.0f} seconds"
+    return f"does not start: {type(error).__name__}: {error}"
