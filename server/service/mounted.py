@@ -184,15 +184,23 @@ class Mounted:
             return True
         except (Exception, SystemExit) as error:
             await service.end_spawned()
-            self.state = State.BACKOFF
-            self._problem = _start_problem(error)
-            log.error("service does not start", service=self.name, error=error)
-            self.tried.set()
+            self._postpone(error)
             return False
         self.state = State.RUNNING
         self._problem = ""
         log.info("service runs", service=self.name, path=self.settings.path)
         return True
+
+    def _postpone(self, error: BaseException) -> None:
+        """Say why the service does not start; the same reason again and again has one traceback."""
+        problem = _start_problem(error)
+        if problem == self._problem:
+            log.warning("service still does not start", service=self.name, problem=problem)
+        else:
+            log.error("service does not start", service=self.name, error=error)
+        self.state = State.BACKOFF
+        self._problem = problem
+        self.tried.set()
 
     def _give_up(self, problem: str) -> None:
         self.state = State.FAILED

@@ -50,8 +50,10 @@ def describe(
 def _method(method: Method, schemas: Any) -> dict[str, Any]:
     params = []
     for name, _, default in method.fields:
-        param = {"name": name, "required": default is NODEFAULT, "schema": next(schemas)}
-        params.append(param)
+        schema = next(schemas)
+        if default is not NODEFAULT:
+            schema = {**schema, "default": msgspec.to_builtins(default)}
+        params.append({"name": name, "required": default is NODEFAULT, "schema": schema})
     return {
         "name": method.name,
         "summary": _summary(method.doc),
