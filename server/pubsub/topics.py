@@ -157,6 +157,9 @@ class Topic:
             message: text, bytes, or a frame encoded before.
             delivery: what happens to it where a subscriber is behind.
             key: with `Delivery.LATEST`, what the message is the newest of, within this topic.
+
+        Raises:
+            RuntimeError: called from outside the event loop, such as from another thread.
         """
         if self._hub.stopped:
             return
@@ -203,10 +206,10 @@ class Topic:
         """Take a publication, from this process or from the broker, for the subscribers here."""
         if not self._subscriptions:
             return
-        self._pending.append(publication)
         if not self._scheduled:
+            self._hub.schedule(self._tick)  # first: where it raises, nothing has happened
             self._scheduled = True
-            self._hub.schedule(self._tick)
+        self._pending.append(publication)
 
     def _tick(self) -> None:
         self._scheduled = False

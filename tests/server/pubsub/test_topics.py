@@ -60,6 +60,19 @@ async def test_publishers_woken_together_share_a_batch() -> None:
     assert [batch.all for batch in recorder.batches] == [b"now;woken;"]
 
 
+async def test_publishing_from_a_thread_is_refused() -> None:
+    """It raises where the mistake is made, and the topic works on."""
+    topics = Topics(encode, LocalBroker())
+    topic, delivered = topics.topic("room"), asyncio.Event()
+    recorder = Recorder(delivered.set)
+    with topic.subscribe(recorder):
+        with pytest.raises(RuntimeError, match="event loop"):
+            await asyncio.to_thread(topic.publish, "from a thread")
+        topic.publish("from the loop")
+        await asyncio.wait_for(delivered.wait(), timeout=10)
+    assert recorder.received == ["from the loop"]
+
+
 def test_delivery_classes_reach_the_batch(topics: Topics, ticks: Ticks) -> None:
     """The class and the key given to `publish` decide where a frame stands in the batch."""
     topic, recorder = topics.topic("room"), Recorder()
