@@ -24,6 +24,12 @@ if TYPE_CHECKING:
     from server.net.listener import Front
 
 
+SURPLUS_SECONDS = 1.0
+"""How long a socket over the cap may take to say something and be told so."""
+
+_TOO_MANY = "Too many connections from your address."
+
+
 class HttpProtocol(HttpToolsProtocol):
     """One accepted socket, until it is upgraded or closed.
 
@@ -38,13 +44,17 @@ class HttpProtocol(HttpToolsProtocol):
         self._address_key: str | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self._head_bytes = 0
+        self._parsed_bytes = 0
         self._head_complete = False
+        self._surplus = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
         self._peer = self.client[0] if self.client else ""
         if not is_proxy(self._peer, self._front.settings.proxies) and not self._enter(self._peer):
-            self._reject(HTTPStatus.TOO_MANY_REQUESTS, "Too many connections from your address.")
+            # It is told so when it has said something: an answer to nothing confuses clients.
+            self._surplus = True
+            self._deadline = self.loop.call_later(SURPLUS_SECONDS, self.transport.abort)
             return
         self._start_deadline()
 
@@ -85,6 +95,9 @@ class HttpProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing():
             return
+        if self._surplus:
+            self._reject(HTTPStatus.TOO_MANY_REQUESTS, _TOO_MANY)
+            return
         self._unset_keepalive_if_required()
         if not self._head_complete:
             self._head_bytes += len(data)
@@ -94,22 +107,42 @@ class HttpProtocol(HttpToolsProtocol):
             if self._should_upgrade():
                 self._upgrade(data[upgrade.args[0] :])
         except httptools.HttpParserError:
-            self._reject(HTTPStatus.BAD_REQUEST, "This is not an HTTP request.")
+            if not self._too_large():
+                self._reject(HTTPStatus.BAD_REQUEST, "This is not an HTTP request.")
         else:
-            self._check_head()
+            self._too_large()
 
-    def _check_head(self) -> None:
+    def _too_large(self) -> bool:
+        """Refuse a request whose head is over the bound."""
         most = self._front.settings.request_bytes
-        if most and not self._head_complete and self._head_bytes > most:
-            if self.headers:
-                self._reject(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "The headers are too large.")
-            else:
-                self._reject(HTTPStatus.REQUEST_URI_TOO_LONG, "The address is too long.")
+        if not most or self._head_complete or max(self._head_bytes, self._parsed_bytes) <= most:
+            return False
+        if self.headers:
+            self._reject(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "The headers are too large.")
+        else:
+            self._reject(HTTPStatus.REQUEST_URI_TOO_LONG, "The address is too long.")
+        return True
+
+    def _count(self, size: int) -> None:
+        """Count what was parsed of a head; at the bound parsing stops."""
+        self._parsed_bytes += size
+        most = self._front.settings.request_bytes
+        if most and self._parsed_bytes > most:
+            raise ValueError("the head of the request is too large")
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._head_complete = False
+        self._parsed_bytes = 0
         self._start_deadline()
+
+    def on_url(self, url: bytes) -> None:
+        super().on_url(url)
+        self._count(len(url))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        super().on_header(name, value)
+        self._count(len(name) + len(value) + len(b": \r\n"))
 
     def on_headers_complete(self) -> None:
         self._head_complete = True
@@ -138,7 +171,7 @@ class HttpProtocol(HttpToolsProtocol):
         client = self.scope["client"]
         address = client[0] if client else ""
         if self._address_key is None and not self._enter(address):
-            self._reject(HTTPStatus.TOO_MANY_REQUESTS, "Too many connections from your address.")
+            self._reject(HTTPStatus.TOO_MANY_REQUESTS, _TOO_MANY)
             return
         request, handshake = self._request(address)
         self.connections.discard(self)

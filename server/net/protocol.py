@@ -28,6 +28,9 @@ log = Log("net")
 WRITE_HIGH_WATER_BYTES = 65536
 """A client with more than this in its socket's buffer counts as behind."""
 
+WAITING_BYTES = 65536
+"""What a client may send while its handshake is decided; then its socket is not read."""
+
 ABNORMAL = Closed(1006, "")
 
 
@@ -66,7 +69,6 @@ class WebSocketProtocol(asyncio.Protocol):
             rest: bytes that came behind the request.
         """
         self._waiting = rest
-        self._transport.pause_reading()
         self._task = asyncio.get_running_loop().create_task(self._open(request, handshake))
         self._front.opening.add(self._task)
         self._task.add_done_callback(self._front.opening.discard)
@@ -75,6 +77,9 @@ class WebSocketProtocol(asyncio.Protocol):
         try:
             async with asyncio.timeout(self._front.settings.handshake_seconds or None):
                 decision = await self._front.gate(handshake)
+        except asyncio.CancelledError:
+            self._transport.abort()
+            raise
         except TimeoutError:
             decision = Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "The server is busy. Try again.")
         except Exception as error:
@@ -136,7 +141,10 @@ class WebSocketProtocol(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._heard = True
         if self._reader is None:
+            # The gate is deciding. What a client sends meanwhile is kept, and not much of it.
             self._waiting += data
+            if len(self._waiting) > WAITING_BYTES:
+                self._transport.pause_reading()
         elif not self._reader.closing:
             self._reader.feed(data)
 
@@ -181,7 +189,7 @@ class WebSocketProtocol(asyncio.Protocol):
         return self._transport.get_write_buffer_size()
 
     def closing(self) -> bool:
-        return self._reader is None or self._reader.closing or self._transport.is_closing()
+        return self._reader is None or self._close_timer is not None or self._transport.is_closing()
 
     def read(self, *, pause: bool) -> None:
         if self._reader is None or self._transport.is_closing():
