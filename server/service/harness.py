@@ -354,7 +354,8 @@ class _MemoryLink:
         asyncio.get_running_loop().call_soon(self._deliver)
 
     def client_leaves(self, code: int) -> None:
-        self.start_close(code, "")
+        # Behind what the client has sent before.
+        asyncio.get_running_loop().call_soon(self.start_close, code, "")
 
     def stall(self) -> None:
         self._piled_up = bytearray()

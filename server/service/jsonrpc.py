@@ -133,7 +133,8 @@ def rpc_error(code: int, message: str, data: dict[str, Any] | None) -> RpcError:
         case InternalError.code:
             return InternalError(details.get("incident", ""))
     error = RpcError(message, data=data)
-    known = {cls.code: cls for cls in RpcError.__subclasses__()}
+    # Ours come last, and win where a service uses a code of ours.
+    known = {cls.code: cls for cls in reversed(RpcError.__subclasses__())}
     if code in known:
         error.__class__ = known[code]
     else:
