@@ -17,9 +17,9 @@ from server.net.listener import Listener
 from tests.support.net import RawClient, gate_to, hello, listening, upgrade_request
 
 
-async def raw(data: bytes, **settings: object) -> str:
+async def raw(data: bytes, **settings: float) -> str:
     """Send bytes; returns the head of the answer."""
-    async with listening(**settings) as listener:
+    async with listening(None, **settings) as listener:
         client = await RawClient.connect(listener)
         client.writer.write(data)
         try:

@@ -9,6 +9,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed as TheirConnectionClosed
 from websockets.exceptions import InvalidStatus
+from websockets.typing import Subprotocol
 
 from server.net.connection import Closed, Connection
 from server.net.frames import encode
@@ -78,8 +79,8 @@ async def test_the_connection_knows_who_and_where() -> None:
         headers = {"Cookie": 'x=1; session="quoted"', "Origin": "http://o.example"}
         async with connect(
             url(listener, "/some%20path?q=1"),
-            subprotocols=["a", "b"],
-            additional_headers=headers,  # type: ignore[list-item]  # plain names do
+            subprotocols=[Subprotocol("a"), Subprotocol("b")],
+            additional_headers=headers,
         ) as client:
             connection = await kept.one()
             assert client.subprotocol == connection.subprotocol == "b"
@@ -97,7 +98,7 @@ async def test_no_common_subprotocol_is_no_reason_to_refuse() -> None:
     async def gate(handshake: Handshake) -> Admission:
         return Admission(echo, subprotocols=("ours",))
 
-    async with listening(gate) as listener, connect(url(listener), subprotocols=["theirs"]) as client:  # type: ignore[list-item]  # a plain name does
+    async with listening(gate) as listener, connect(url(listener), subprotocols=[Subprotocol("theirs")]) as client:
         assert client.subprotocol is None
 
 
