@@ -139,6 +139,20 @@ def test_who_was_seen_is_told_to_have_left(presences: Presences, clock: Clock, w
     assert watcher.changes == [([], ["ann"], 0)]
 
 
+def test_who_left_is_told_by_the_name_that_was_told(presences: Presences, clock: Clock, watcher: Watcher) -> None:
+    """Who leaves, comes back with another name that somebody sees, and leaves, has left under the old name."""
+    presence = presences.presence("room")
+    entry = presence.enter(1, "ann", Recorder())
+    clock.advance(WINDOW_SECONDS)
+    presence.on_change(watcher)
+    entry.leave()
+    entry = presence.enter(1, "anna", Recorder())
+    assert presence.members() == ["anna"]
+    entry.leave()
+    clock.advance(WINDOW_SECONDS)
+    assert watcher.changes == [([], ["ann"], 0)]
+
+
 def test_seeing_oneself_makes_no_event(presences: Presences, clock: Clock, watcher: Watcher) -> None:
     """Who comes, gets the list for itself and leaves within one window is no event."""
     presence = presences.presence("room")

@@ -232,7 +232,7 @@ class TestDuringAFlush:
         ticks.tick()
         assert recorder.received == ["question"]
 
-    def test_close_takes_effect_at_once(self, topics: Topics, ticks: Ticks) -> None:
+    def test_close_takes_effect_at_once(self, topics: Topics, ticks: Ticks, caplog: pytest.LogCaptureFixture) -> None:
         """Whoever is closed by an earlier subscriber's `deliver` is not delivered to any more."""
         topic, later = topics.topic("room"), Recorder()
         topic.subscribe(Recorder(lambda: subscription.close()))
@@ -240,6 +240,7 @@ class TestDuringAFlush:
         topic.publish("a")
         ticks.tick()
         assert later.received == []
+        assert caplog.records == []
         assert topic.subscribers == 1
 
     def test_subscriber_may_close_itself(self, topics: Topics, ticks: Ticks) -> None:
