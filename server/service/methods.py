@@ -89,7 +89,7 @@ class Method:
         try:
             hints = typing.get_type_hints(function, include_extras=True)
             self.fields = _fields(function, hints)
-            self.result: Any = hints.get("return")
+            self.result: Any = hints.get("return", Any)
             self._by_name = self._decoder(array_like=False)
             self._by_position = self._decoder(array_like=True)
         except BadMethod:

@@ -29,7 +29,7 @@ def describe(
     """
     types = [item for method in methods for item in (*(kind for _, kind, _ in method.fields), method.result)]
     schemas, components = msgspec.json.schema_components(
-        [*(_plain(kind) for kind in types), *events.values()], ref_template=_REFERENCES
+        [*types, *events.values()], ref_template=_REFERENCES, schema_hook=_anything
     )
     remaining = iter(schemas)
     described = [_method(method, remaining) for method in methods]
@@ -68,5 +68,6 @@ def _summary(doc: str | None) -> str:
     return (doc or "").partition("\n")[0]
 
 
-def _plain(kind: Any) -> Any:
-    return None if kind is type(None) else kind
+def _anything(kind: type) -> dict[str, Any]:
+    """Describe a type that msgspec has no schema for: it has a name, and may be anything."""
+    return {"title": kind.__name__}
