@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
+from typing import Any, ClassVar, Generic, Literal, TypeVar, overload
 
 import msgspec
 
 from server.db.dialects import Codec, Dialect, Kind
 from server.db.errors import QueryError, ValidationError
 from server.db.expressions import Compiler, Expression
-
-if TYPE_CHECKING:
-    from server.db.objects import DbObject
 
 T = TypeVar("T")
 OnDelete = Literal["cascade", "restrict", "set null"]
@@ -26,17 +23,43 @@ def now() -> dt.datetime:
     return dt.datetime.now(dt.UTC)
 
 
+class Table:
+    """What columns and queries know of a table and its rows; `DbObject` is what one subclasses.
+
+    Attributes:
+        dbo_tablename: the table's name.
+        dbo_columns: the columns, in order.
+        dbo_keys: those of the primary key.
+        dbo_expressions: the columns as expressions, in the same order.
+        dbo_prefix: the name that a prefix has in queries; None for the class itself.
+        dbo_values: a row's values, in the order of the columns.
+        dbo_changed: the columns that were set since the row was read or written.
+        dbo_stored: whether the object has a row; the key's value does not tell.
+    """
+
+    dbo_tablename: ClassVar[str] = ""
+    dbo_columns: ClassVar[tuple[Column[Any], ...]] = ()
+    dbo_keys: ClassVar[tuple[Column[Any], ...]] = ()
+    dbo_expressions: ClassVar[tuple[ColumnExpression[Any], ...]] = ()
+    dbo_prefix: ClassVar[str | None] = None
+    dbo_values: list[Any]
+    dbo_changed: set[Column[Any]]
+    dbo_stored: bool
+
+    __slots__ = ("__dict__", "dbo_changed", "dbo_stored", "dbo_values")
+
+
 class ColumnExpression(Expression[T]):
     """A column of a table, or of one of its prefixes, in a query.
 
     Attributes:
-        owner: the DbObject class, or its prefix.
+        owner: the table's class, or its prefix.
         column: the column itself.
     """
 
     __slots__ = ("column", "kind", "owner")
 
-    def __init__(self, owner: type[DbObject], column: Column[T]) -> None:
+    def __init__(self, owner: type[Table], column: Column[T]) -> None:
         self.owner = owner
         self.column = column
         self.kind = column.kind
@@ -90,25 +113,25 @@ class Column(Generic[T]):
         self.position = -1
         self.table = ""
 
-    def __set_name__(self, owner: type[DbObject], name: str) -> None:
+    def __set_name__(self, owner: type[Table], name: str) -> None:
         self.name = name
         self.table = owner.dbo_tablename
 
     @overload
-    def __get__(self, instance: None, owner: type[DbObject]) -> ColumnExpression[T]: ...
+    def __get__(self, instance: None, owner: type[Table]) -> ColumnExpression[T]: ...
     @overload
-    def __get__(self, instance: DbObject, owner: type[DbObject]) -> T: ...
-    def __get__(self, instance: DbObject | None, owner: type[DbObject]) -> Any:
+    def __get__(self, instance: Table, owner: type[Table]) -> T: ...
+    def __get__(self, instance: Table | None, owner: type[Table]) -> Any:
         if instance is None:
             return owner.dbo_expressions[self.position]
         return instance.dbo_values[self.position]
 
-    def __set__(self, instance: DbObject, value: T) -> None:
+    def __set__(self, instance: Table, value: T) -> None:
         if instance.dbo_stored and self.immutable:
             raise ValidationError(self.table, self.name, "is immutable")
         self.assign(instance, value)
 
-    def assign(self, instance: DbObject, value: Any) -> None:
+    def assign(self, instance: Table, value: Any) -> None:
         """Check a value and set it, and note that it changed."""
         value = self.validated(value)
         if instance.dbo_values[self.position] != value:
@@ -344,14 +367,14 @@ class ForeignKey(Column[T]):
     kind = Kind.BIG_INTEGER
 
     @overload
-    def __init__(self: ForeignKey[int], target: type[DbObject], *, on_delete: OnDelete = ...,
+    def __init__(self: ForeignKey[int], target: type[Table], *, on_delete: OnDelete = ...,
                  primary_key: bool = ..., nullable: Literal[False] = ..., unique: bool = ..., index: bool = ...,
                  immutable: bool = ...) -> None: ...  # fmt: skip
     @overload
-    def __init__(self: ForeignKey[int | None], target: type[DbObject], *, on_delete: OnDelete = ...,
+    def __init__(self: ForeignKey[int | None], target: type[Table], *, on_delete: OnDelete = ...,
                  nullable: Literal[True], unique: bool = ..., index: bool = ...,
                  immutable: bool = ...) -> None: ...  # fmt: skip
-    def __init__(self, target: type[DbObject], *, on_delete: OnDelete = "restrict", **options: Any) -> None:
+    def __init__(self, target: type[Table], *, on_delete: OnDelete = "restrict", **options: Any) -> None:
         super().__init__(**options)
         keys = target.dbo_keys
         if len(keys) != 1:

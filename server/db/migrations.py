@@ -15,7 +15,7 @@ import importlib.util
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -23,11 +23,8 @@ from server.db.columns import Column, Integer, Text, Timestamp, now
 from server.db.dialects import Dialect
 from server.db.errors import DatabaseError, MigrationFailed, NewerSchema, Unavailable
 from server.db.objects import DbObject
-from server.db.queries import Statement
+from server.db.queries import Statement, Transactional
 from server.db.schema import Index, column_definition, create_index, create_table
-
-if TYPE_CHECKING:
-    from server.db.database import Database
 
 _FILE = re.compile(r"(\d{4})_([a-z0-9_]+)\.py")
 
@@ -99,7 +96,7 @@ class Migration(msgspec.Struct, frozen=True):
     steps: Sequence[Any]
 
 
-async def migrate(db: Database, service: str, folder: Path) -> list[str]:
+async def migrate(db: Transactional, service: str, folder: Path) -> list[str]:
     """Apply what was not applied yet; see `Database.migrate`."""
     migrations = await asyncio.to_thread(load, folder)
     await _prepare(db)
@@ -133,13 +130,13 @@ def _load_file(file: Path) -> Migration:
     return Migration(int(file.stem[:4]), file.stem, steps)
 
 
-async def _prepare(db: Database) -> None:
+async def _prepare(db: Transactional) -> None:
     columns = {column.name: column for column in AppliedMigration.dbo_columns}
     for sql in create_table(db.dialect, AppliedMigration.dbo_tablename, columns):
         await db.execute(Statement(sql.replace("CREATE TABLE", "CREATE TABLE IF NOT EXISTS", 1)))
 
 
-async def _refuse_newer(db: Database, service: str, migrations: Sequence[Migration]) -> None:
+async def _refuse_newer(db: Transactional, service: str, migrations: Sequence[Migration]) -> None:
     newer = (
         await AppliedMigration.select(db)
         .where((AppliedMigration.service == service) & (AppliedMigration.number > len(migrations)))
@@ -153,7 +150,7 @@ async def _refuse_newer(db: Database, service: str, migrations: Sequence[Migrati
         )
 
 
-async def _apply(db: Database, service: str, migration: Migration) -> bool:
+async def _apply(db: Transactional, service: str, migration: Migration) -> bool:
     """Apply one migration; False when it was applied before, perhaps by another process a moment ago."""
     statement = ""
     try:

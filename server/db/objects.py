@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self, TypeVar, overload
 
-from server.db.columns import Column, ColumnExpression
-from server.db.dialects import Dialect
+from server.db.columns import Column, ColumnExpression, Table
 from server.db.errors import NotStored, QueryError
 from server.db.expressions import Expression, Predicate, Value
-from server.db.queries import Executor, Row, row_decoder
+from server.db.queries import Executor
 from server.db.schema import Index
 from server.db.select import Select
 from server.db.writes import Assigned, Delete, Insert, Update, insert_rows
@@ -20,7 +19,7 @@ C = TypeVar("C")
 D = TypeVar("D")
 
 
-class DbObject:
+class DbObject(Table):
     """A row of a table. Subclass it, name the table, and give it columns:
 
         class Message(DbObject):
@@ -29,25 +28,12 @@ class DbObject:
             text = Text(max_length=4000)
 
     Attributes:
-        dbo_tablename: the table's name.
         dbo_indexes: indexes over several columns.
-        dbo_columns: the columns, in order.
-        dbo_keys: those of the primary key.
-        dbo_prefix: the name that a prefix has in queries; None for the class itself.
-        dbo_stored: whether the object has a row; the key's value does not tell.
     """
 
-    dbo_tablename: ClassVar[str] = ""
     dbo_indexes: ClassVar[Sequence[Index]] = ()
-    dbo_columns: ClassVar[tuple[Column[Any], ...]] = ()
-    dbo_keys: ClassVar[tuple[Column[Any], ...]] = ()
-    dbo_expressions: ClassVar[tuple[ColumnExpression[Any], ...]] = ()
-    dbo_prefix: ClassVar[str | None] = None
-    dbo_values: list[Any]
-    dbo_changed: set[Column[Any]]
-    dbo_stored: bool
 
-    __slots__ = ("__dict__", "dbo_changed", "dbo_stored", "dbo_values")
+    __slots__ = ()
 
     def __init_subclass__(cls) -> None:
         own = [value for value in vars(cls).values() if isinstance(value, Column)]
@@ -190,21 +176,6 @@ class DbObject:
         self.dbo_values = fresh.dbo_values
         self.dbo_changed.clear()
         return self
-
-    @classmethod
-    def dbo_loader(cls, dialect: Dialect) -> Callable[[Row], Self]:
-        """Return what makes an object of a row of this table."""
-        decode = row_decoder(cls.dbo_expressions, dialect)
-        home: Any = cls if cls.dbo_prefix is None else cls.__mro__[1]
-
-        def load(row: Row) -> Any:
-            instance = home.__new__(home)
-            instance.dbo_values = list(decode(row))
-            instance.dbo_changed = set()
-            instance.dbo_stored = True
-            return instance
-
-        return load
 
     def _is_written(self, column: Column[Any]) -> bool:
         return self.dbo_values[column.position] is not None or not column.generated

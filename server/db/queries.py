@@ -5,17 +5,15 @@ from __future__ import annotations
 import copy
 from abc import abstractmethod
 from collections.abc import Callable, Generator, Sequence
-from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 import msgspec
 
-from server.db.columns import Column, ColumnExpression
+from server.db.columns import Column, ColumnExpression, Table
 from server.db.dialects import SQLITE, Codec, Dialect
 from server.db.errors import QueryError
 from server.db.expressions import Compilable, Compiler, Expression, Predicate
-
-if TYPE_CHECKING:
-    from server.db.objects import DbObject
 
 R = TypeVar("R")
 Row = tuple[Any, ...]
@@ -62,6 +60,13 @@ class Executor(Protocol):
         """
 
 
+class Transactional(Executor, Protocol):
+    """An executor that can begin a transaction: a `Database`."""
+
+    def transaction(self, seconds: float) -> AbstractAsyncContextManager[Executor]:
+        """Run what is inside as one transaction of at most so many seconds."""
+
+
 class Query(Compilable, Generic[R]):
     """A query; awaiting it runs it.
 
@@ -72,7 +77,7 @@ class Query(Compilable, Generic[R]):
 
     writes = True
 
-    def __init__(self, db: Executor | None, owner: type[DbObject]) -> None:
+    def __init__(self, db: Executor | None, owner: type[Table]) -> None:
         self._db = db
         self._owner = owner
 
@@ -135,7 +140,7 @@ class Query(Compilable, Generic[R]):
             raise QueryError("this query has no database: pass one where it is made, or give it to db.atomic")
         return self._db
 
-    def _compile_table(self, out: Compiler, owner: type[DbObject]) -> None:
+    def _compile_table(self, out: Compiler, owner: type[Table]) -> None:
         out.name(owner.dbo_tablename)
         if owner.dbo_prefix is not None:
             out.text(" AS ")
@@ -145,7 +150,7 @@ class Query(Compilable, Generic[R]):
 class Filtered(Query[R]):
     """A query with a predicate."""
 
-    def __init__(self, db: Executor | None, owner: type[DbObject]) -> None:
+    def __init__(self, db: Executor | None, owner: type[Table]) -> None:
         super().__init__(db, owner)
         self._predicate: Predicate | None = None
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import Any, Self, TypeVar
 
+from server.db.columns import Table
 from server.db.dialects import Dialect, Kind
 from server.db.errors import NoResult, QueryError, SeveralResults
 from server.db.expressions import Compiler, Expression, Function, Ordering, Predicate
 from server.db.queries import Executor, Filtered, Result, Row, row_decoder
-
-if TYPE_CHECKING:
-    from server.db.objects import DbObject
 
 R = TypeVar("R")
 
@@ -25,20 +23,20 @@ class Select(Filtered[list[R]], Expression[Any]):
 
     writes = False
 
-    def __init__(self, db: Executor | None, owner: type[DbObject], columns: Sequence[Expression[Any]] = ()) -> None:
+    def __init__(self, db: Executor | None, owner: type[Table], columns: Sequence[Expression[Any]] = ()) -> None:
         super().__init__(db, owner)
         self._columns = tuple(columns)
-        self._joins: tuple[tuple[str, type[DbObject], Predicate], ...] = ()
+        self._joins: tuple[tuple[str, type[Table], Predicate], ...] = ()
         self._order: tuple[Ordering | Expression[Any], ...] = ()
         self._limit: int | None = None
         self._offset: int | None = None
         self.kind: Kind | None = self._columns[0].kind if len(self._columns) == 1 else None
 
-    def join(self, other: type[DbObject], on: Predicate) -> Self:
+    def join(self, other: type[Table], on: Predicate) -> Self:
         """Combine with the rows of another table, or prefix, for which `on` is true."""
         return self._joined("JOIN", other, on)
 
-    def left_join(self, other: type[DbObject], on: Predicate) -> Self:
+    def left_join(self, other: type[Table], on: Predicate) -> Self:
         """The same, and keep the rows without a counterpart."""
         return self._joined("LEFT JOIN", other, on)
 
@@ -89,7 +87,7 @@ class Select(Filtered[list[R]], Expression[Any]):
         rows: list[Any] = await self._with(_columns=(One(),), _order=(), _limit=1)
         return bool(rows)
 
-    def _joined(self, kind: str, other: type[DbObject], on: Predicate) -> Self:
+    def _joined(self, kind: str, other: type[Table], on: Predicate) -> Self:
         query: Self = self._with(_joins=(*self._joins, (kind, other, on)))
         return query
 
@@ -120,7 +118,7 @@ class Select(Filtered[list[R]], Expression[Any]):
 
     def result(self, result: Result, dialect: Dialect) -> list[R]:
         load: Callable[[Row], Any] = (
-            row_decoder(self._columns, dialect) if self._columns else self._owner.dbo_loader(dialect)
+            row_decoder(self._columns, dialect) if self._columns else loader(self._owner, dialect)
         )
         return [load(row) for row in result.rows]
 
@@ -132,3 +130,18 @@ class One(Expression[int]):
 
     def compile(self, out: Compiler) -> None:
         out.text("1")
+
+
+def loader(owner: type[Table], dialect: Dialect) -> Callable[[Row], Any]:
+    """Return what makes an object of a row; of a prefix's rows objects of the class itself."""
+    decode = row_decoder(owner.dbo_expressions, dialect)
+    home: Any = owner if owner.dbo_prefix is None else owner.__mro__[1]
+
+    def load(row: Row) -> Any:
+        instance = home.__new__(home)
+        instance.dbo_values = list(decode(row))
+        instance.dbo_changed = set()
+        instance.dbo_stored = True
+        return instance
+
+    return load

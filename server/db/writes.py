@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import Any, Self, TypeVar
 
-from server.db.columns import Column, ColumnExpression
+from server.db.columns import Column, ColumnExpression, Table
 from server.db.dialects import Dialect
 from server.db.errors import QueryError
 from server.db.expressions import Compiler, Expression, Value
 from server.db.queries import Executor, Filtered, Query, Result, Row, row_decoder
-
-if TYPE_CHECKING:
-    from server.db.objects import DbObject
 
 R = TypeVar("R")
 Assigned = Mapping[ColumnExpression[Any], Any]
@@ -31,7 +28,7 @@ class Insert(Query[R]):
     def __init__(
         self,
         db: Executor | None,
-        owner: type[DbObject],
+        owner: type[Table],
         columns: Sequence[Column[Any]],
         rows: Sequence[Sequence[Expression[Any]]],
     ) -> None:
@@ -78,7 +75,7 @@ class Update(Filtered[R]):
     A predicate is mandatory unless `all_rows` says otherwise.
     """
 
-    def __init__(self, db: Executor | None, owner: type[DbObject]) -> None:
+    def __init__(self, db: Executor | None, owner: type[Table]) -> None:
         super().__init__(db, owner)
         self._assignments: tuple[tuple[Column[Any], Expression[Any]], ...] = ()
         self._returning: tuple[Expression[Any], ...] = ()
@@ -132,7 +129,7 @@ class Delete(Filtered[int]):
     A predicate is mandatory unless `all_rows` says otherwise.
     """
 
-    def __init__(self, db: Executor | None, owner: type[DbObject]) -> None:
+    def __init__(self, db: Executor | None, owner: type[Table]) -> None:
         super().__init__(db, owner)
         self._everything = False
 
@@ -152,7 +149,7 @@ class Delete(Filtered[int]):
         return result.changed
 
 
-def insert_rows(db: Executor | None, owner: type[DbObject], rows: Sequence[Assigned]) -> Insert[int]:
+def insert_rows(db: Executor | None, owner: type[Table], rows: Sequence[Assigned]) -> Insert[int]:
     """Build an insert of several rows; what a row leaves out gets the column's default.
 
     Raises:

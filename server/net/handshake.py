@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from http.cookies import CookieError, SimpleCookie
-from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 import msgspec
 from websockets.datastructures import Headers, MultipleValuesError
 
+from server.net.connection import Connection
 from server.net.identity import Identity
-
-if TYPE_CHECKING:
-    from server.net.connection import Connection
 
 
 class Handshake(msgspec.Struct, frozen=True):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from http import HTTPStatus
-from typing import TYPE_CHECKING
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -17,12 +16,9 @@ from websockets.datastructures import Headers
 from websockets.http11 import Request
 
 from server.net.addresses import address_key, client_address, client_is_secure, is_proxy
+from server.net.front import Front
 from server.net.handshake import Handshake
 from server.net.protocol import WebSocketProtocol, plain_response
-
-if TYPE_CHECKING:
-    from server.net.listener import Front
-
 
 SURPLUS_SECONDS = 1.0
 """How long a socket over the cap may take to say something and be told so."""

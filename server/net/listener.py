@@ -9,65 +9,17 @@ import ssl
 from typing import Any
 
 import uvicorn
-from uvicorn.server import ServerState
 
-from server.config import ServerSettings, Settings
+from server.config import Settings
 from server.errors import ListenError
 from server.net.connection import Connection
+from server.net.front import Front
 from server.net.handshake import Gate
-from server.net.heartbeat import Heartbeat
 from server.net.http import HttpProtocol
-from server.net.limits import Occupancy
 from server.net.protocol import WebSocketProtocol
-from server.net.reading import ReadLimits
 
 BACKLOG = 4096
 """Handshakes that the kernel keeps for us while everybody reconnects at once."""
-
-
-class Front:
-    """What all sockets of one listener share.
-
-    Args:
-        settings: the network's part of the configuration.
-        application: the ASGI application that answers plain HTTP.
-        gate: decides about opening handshakes.
-    """
-
-    def __init__(self, settings: ServerSettings, application: Any, gate: Gate) -> None:
-        self.settings = settings
-        self.gate = gate
-        self.config = uvicorn.Config(
-            application,
-            http=HttpProtocol,
-            ws=WebSocketProtocol,
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-        )
-        self.config.load()
-        self.server_state = ServerState()
-        self.read_limits = ReadLimits(settings.frame_bytes, settings.message_bytes, settings.message_fragments)
-        self.heartbeat = Heartbeat(settings.heartbeat_seconds)
-        self.opening: set[asyncio.Task[None]] = set()
-        self.connections: set[Connection] = set()
-        self._by_address = Occupancy(settings.connections_per_address)
-        self._sockets = 0
-
-    def entered(self, address_key: str) -> bool:
-        """Count a socket in; False when its address, or the server, has as many as it may."""
-        most = self.settings.connections
-        if (most and self._sockets >= most) or not self._by_address.enter(address_key):
-            return False
-        self._sockets += 1
-        return True
-
-    def left(self, address_key: str | None) -> None:
-        """Count a socket out; None when it was never counted in."""
-        if address_key is not None:
-            self._sockets -= 1
-            self._by_address.leave(address_key)
 
 
 class Listener:
@@ -85,7 +37,17 @@ class Listener:
     ) -> None:
         self._settings = settings
         self._socket = inherited
-        self._front = Front(settings.server, application, gate)
+        config = uvicorn.Config(
+            application,
+            http=HttpProtocol,
+            ws=WebSocketProtocol,
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+        )
+        config.load()
+        self._front = Front(settings.server, config, gate)
         self._server: asyncio.Server | None = None
         self.port = settings.server.port
 

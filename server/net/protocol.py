@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import email.utils
 from http import HTTPStatus
-from typing import TYPE_CHECKING
 
 from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
@@ -17,11 +16,9 @@ from server.errors import new_incident
 from server.log import Log
 from server.net.connection import Closed, Connection
 from server.net.frames import ping
+from server.net.front import Front
 from server.net.handshake import Admission, Handshake, Refusal
 from server.net.reading import Reader
-
-if TYPE_CHECKING:
-    from server.net.listener import Front
 
 log = Log("net")
 
