@@ -96,8 +96,11 @@ class Server:
             await self.kill()
             raise
 
-    async def stop(self) -> int:
-        """Ask the process to stop (SIGTERM) and wait until it has.
+    async def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Ask the process to stop and wait until it has.
+
+        Args:
+            number: the signal that asks.
 
         Returns:
             Its exit status; 0 when it does not run.
@@ -109,7 +112,7 @@ class Server:
             return 0
         process = self._process
         with contextlib.suppress(ProcessLookupError):
-            process.send_signal(signal.SIGTERM)
+            process.send_signal(number)
         try:
             status = await asyncio.wait_for(process.wait(), STOP_SECONDS)
         except BaseException:
