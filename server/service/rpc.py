@@ -27,6 +27,7 @@ from server.errors import (
 from server.net.connection import Connection
 from server.net.frames import Frame
 from server.net.identity import Identity
+from server.net.limits import RateLimiter
 from server.service.base import INTERNAL_ERROR, Service, ServiceContext, being_cancelled, end
 from server.service.caller import PROTOCOL, Caller, Reconnect, User, Welcome
 from server.service.jsonrpc import Request, RequestId, failure, identify, notification, parse, success
@@ -42,6 +43,9 @@ FLOOD = 4429
 
 REASON_BYTES = 123
 """What a close frame has room for (RFC 6455, section 5.5)."""
+
+WARNINGS_PER_MINUTE = 12
+"""While the database is away every request fails; the log need not say so every time."""
 
 
 class RpcService(Service):
@@ -59,6 +63,7 @@ class RpcService(Service):
     def __init__(self, context: ServiceContext) -> None:
         super().__init__(context)
         self.methods: dict[str, Method] = methods_of(type(self))
+        self._warnings = RateLimiter(WARNINGS_PER_MINUTE, burst=1)
         self._document = describe(
             type(self), self.name, list(self.methods.values()), {**self.events, "welcome": Welcome}
         )
@@ -230,7 +235,8 @@ class RpcService(Service):
         if isinstance(error, RpcError):
             return error
         if isinstance(error, DatabaseUnavailable):
-            self.log.warning("database unavailable", method=where, problem=str(error))
+            if not self._warnings.take("database"):
+                self.log.warning("database unavailable", method=where, problem=str(error))
             return Unavailable()
         if isinstance(error, ConnectionClosed):
             return Unavailable("The connection is closed.")
