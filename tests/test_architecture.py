@@ -72,9 +72,7 @@ def test_imports_point_downwards(file: Path) -> None:
             assert name != "server", f"{module} imports the authors' names; import the module that has them"
             continue
         there = wing(name)
-        assert there == here or LEVEL[there] < LEVEL[here] or {here, there} <= FOUNDATION, (
-            f"{module} imports {name}"
-        )
+        assert there == here or LEVEL[there] < LEVEL[here] or {here, there} <= FOUNDATION, f"{module} imports {name}"
 
 
 @pytest.mark.parametrize("file", python_files(SERVER / "db"), ids=module_name)
@@ -87,9 +85,7 @@ def test_dbobject_stands_alone(file: Path) -> None:
 def test_import_of_dbobject_loads_nothing_else() -> None:
     """`import server.db` loads DbObject alone, so that it is cheap to use by itself."""
     code = "import sys, server.db; print(*(n for n in sys.modules if n.startswith('server')))"
-    loaded = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
-    )
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     others = [n for n in loaded.stdout.split() if n not in ("server", "server.version") and wing(n) != "db"]
     assert others == []
 
@@ -108,11 +104,7 @@ def test_services_import_what_authors_may(file: Path) -> None:
 
 def test_no_import_circles() -> None:
     """The modules of the engine can be put in one order in which each imports only earlier ones."""
-    graph = {
-        module_name(file): set(imports(file))
-        for file in python_files(SERVER)
-        if module_name(file) != "server"
-    }
+    graph = {module_name(file): set(imports(file)) for file in python_files(SERVER) if module_name(file) != "server"}
     graph = {name: {n for n in targets if n in graph and n != name} for name, targets in graph.items()}
     while graph:
         leaves = {name for name, targets in graph.items() if not targets}

@@ -110,9 +110,7 @@ def test_a_mistake_is_named(tmp_path: Path, text: str, start: str) -> None:
     assert any(problem.startswith(wanted) for problem in found), found
 
 
-def test_missing_file_is_a_problem_only_when_it_was_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_file_is_a_problem_only_when_it_was_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No config.toml means defaults; a file that was asked for has to be there."""
     monkeypatch.chdir(tmp_path)
     assert config.load(None, {}).server.port == 8765
