@@ -81,7 +81,7 @@ export class App {
 
   /** @param {Welcome} welcome */
   async #onWelcome({ user, limits }) {
-    this.signIn.close();
+    if (this.signIn.close()) this.composer.focus();
     this.store.messageChars = limits?.message_chars ?? 0;
     if (this.store.me?.id !== user.id) this.#moveIn(user.id);
     this.store.setMe(user);
@@ -112,10 +112,13 @@ export class App {
     });
   }
 
-  /** Open the room where this person was last, if it is still theirs. */
+  /** Open the room where this person was last, if it is still theirs. A newcomer without a choice need not make one. */
   #goHome() {
+    const { rooms } = this.store;
     const last = this.local.get(`last-room.${this.store.me?.id}`);
+    const [only] = rooms;
     if (this.store.room(last)?.info.role) goTo(last, { replace: true });
+    else if (only && rooms.length === 1 && last === null) void this.join(only.info.room);
   }
 
   #onAddress() {

@@ -160,9 +160,11 @@ export class Chat {
 
   // ---- what people want
 
-  /** @param {string} room */
-  join(room) {
-    return this.#join(room);
+  /** Become a member: what was said before is no news. @param {string} room */
+  async join(room) {
+    await this.#join(room);
+    const last = this.#store.room(room)?.messages.at(-1);
+    if (last && this.#store.markRead(room, last.seq)) this.tellRead(room, last.seq);
   }
 
   /** @param {{room: string, title: string, topic: string, visibility: string}} wish */

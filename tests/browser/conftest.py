@@ -19,6 +19,7 @@ SETTINGS = {
     "server.connections_per_address": 0,
     "server.reconnect_max_seconds": 2,
     "services.chat.messages_per_minute": 0,
+    "services.chat.default_rooms": [],
 }
 
 

@@ -79,7 +79,7 @@ class Person:
 
     async def create_room(self, title: str, topic: str = "", *, private: bool = False) -> None:
         """Make a room; it is open afterwards."""
-        await self.page.get_by_role("button", name="New room").first.click()
+        await self.ask_for_a_room()
         await self.page.get_by_label("What is it called?").fill(title)
         await self.page.get_by_label("What is it about?").fill(topic)
         if private:
@@ -87,12 +87,17 @@ class Person:
         await self.page.get_by_role("button", name="Make the room").click()
         await self.in_room(title)
 
+    async def ask_for_a_room(self) -> None:
+        """Open the dialog for a new room; on a narrow screen its button is in the drawer."""
+        drawer = self.page.get_by_role("button", name="Rooms", exact=True)
+        if await drawer.is_visible():
+            await drawer.click()
+            await expect(self.page.locator("#rooms-pane")).to_be_in_viewport()
+        await self.page.get_by_role("navigation").get_by_role("button", name="New room").click()
+
     async def join(self, title: str) -> None:
-        """Join the public room on screen or in the list."""
-        button = self.page.get_by_role("button", name="Join this room")
-        if not await button.is_visible():
-            await self.room_link(title).click()
-        await button.click()
+        """Join the public room whose address is open."""
+        await self.page.get_by_role("button", name="Join this room").click()
         await self.in_room(title)
 
     async def go(self, title: str) -> None:

@@ -20,6 +20,11 @@ function name(element) {
 }"""
 
 
+async def start_of_page(page: Page) -> None:
+    """Put the focus before everything, where it is when a page has just been opened."""
+    await page.evaluate("() => { document.body.tabIndex = -1; document.body.focus(); }")
+
+
 async def nameless(page: Page) -> list[str]:
     found: list[str] = await page.evaluate(f"{NAMELESS}")
     return found
@@ -81,7 +86,7 @@ async def test_the_skip_link_leads_to_the_box(people: People) -> None:
     """The first Tab stop of the page skips the rooms."""
     ann = await people.person("Ann")
     await ann.create_room("Lobby")
-    await ann.page.evaluate("document.activeElement.blur()")
+    await start_of_page(ann.page)
     await ann.page.keyboard.press("Tab")
     await expect(ann.page.get_by_role("button", name="Skip to the message box")).to_be_focused()
     await ann.page.keyboard.press("Enter")
@@ -110,9 +115,7 @@ async def test_every_control_has_a_name(people: People, width: int) -> None:
     assert await nameless(ann.page) == []
     await ann.come_in("Ann")
     assert await nameless(ann.page) == []
-    if width < 720:
-        await ann.page.get_by_role("button", name="Rooms", exact=True).click()
-    await ann.page.get_by_role("button", name="New room").first.click()
+    await ann.ask_for_a_room()
     assert await nameless(ann.page) == []
     await ann.page.keyboard.press("Escape")
     await ann.page.keyboard.press("Escape")
@@ -162,7 +165,7 @@ async def test_focus_is_visible(people: People) -> None:
     """What the keyboard reaches has a ring around it."""
     ann = await people.person("Ann")
     await ann.create_room("Lobby")
-    await ann.page.evaluate("document.activeElement.blur()")
+    await start_of_page(ann.page)
     for _ in range(6):
         await ann.page.keyboard.press("Tab")
         ring = await ann.page.evaluate(

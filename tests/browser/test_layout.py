@@ -48,9 +48,10 @@ async def lively(people: People, **context: object) -> Person:
     await ben.go("Boat trip")
     await ben.say("The forecast says wind from the west, 3 to 4.")
     await ben.say("I'd call that perfect.")
-    await ben.go("Garden plans")
+    jo = await people.person("Jo", "garden-plans")
+    await jo.join("Garden plans")
     await expect(ann.messages.last).to_have_text("Ten is good.")
-    await ben.box.press_sequentially("See")
+    await jo.box.press_sequentially("See")
     await expect(ann.page.locator("#typing")).not_to_be_empty()
     return ann
 
@@ -131,6 +132,7 @@ async def test_endless_words_and_names_break_nothing(people: People) -> None:
     await ann.create_room("M" * 40, "topic " * 30)
     await ann.say("x" * 2000)
     await ann.say("https://example.org/" + "y" * 300)
+    await ann.picture("narrow-endless")
     assert not await ann.page.evaluate(OVERFLOW)
     inside = "() => { const list = document.getElementById('messages'); return list.scrollWidth <= list.clientWidth; }"
     assert await ann.page.evaluate(inside)

@@ -76,10 +76,11 @@ async def test_text_cannot_turn_its_surroundings_around(people: People) -> None:
     ben = await people.person("Ben", "lobby")
     await ben.join("Lobby")
     await ann.say("plain")
-    before = await ben.page.locator(".author").bounding_box()
+    place = "element => { const { left, width } = element.getBoundingClientRect(); return [left, width]; }"
+    before = await ben.page.locator(".author").evaluate(place)
     await ann.say("\u202eevil\u2066 שלום")
     await expect(ben.messages).to_have_count(2)
-    assert await ben.page.locator(".author").bounding_box() == before
+    assert await ben.page.locator(".author").evaluate(place) == before
     isolation = "element => getComputedStyle(element).unicodeBidi"
     assert await ben.messages.last.evaluate(isolation) in ("plaintext", "isolate")
     assert await ben.page.locator(".author").evaluate(isolation) == "isolate"

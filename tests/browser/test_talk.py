@@ -70,6 +70,8 @@ async def test_people_come_and_go(people: People) -> None:
     await ann.create_room("Lobby")
     names = ann.page.locator("#people-list .person-name")
     await expect(names).to_have_text(["Ann"])
+    await ann.create_room("Garden")
+    await ann.go("Lobby")
     onlooker = await people.person("Zoe")
     ben = await people.person("Ben", "lobby")
     await ben.join("Lobby")
@@ -120,7 +122,7 @@ async def test_a_taken_room_name_is_explained(people: People) -> None:
     """Two rooms cannot have one name; the dialog says so and stays."""
     ann = await people.person("Ann")
     await ann.create_room("Lobby")
-    await ann.page.get_by_role("button", name="New room").first.click()
+    await ann.ask_for_a_room()
     await ann.page.get_by_label("What is it called?").fill("lobby!")
     await ann.page.get_by_role("button", name="Make the room").click()
     await expect(ann.page.locator("#new-room-error")).to_contain_text("already")
@@ -191,3 +193,17 @@ async def test_too_long_is_said_before_it_is_sent(people: People) -> None:
     await ann.box.fill("🙂" * 4000)
     await ann.box.press("Enter")
     await ann.sees("🙂" * 4000)
+
+
+async def test_a_newcomer_without_a_choice_need_not_make_one(people: People) -> None:
+    """Where there is one room, who comes in is in it; who has left it is not put back."""
+    ann = await people.person("Ann")
+    await ann.create_room("Lobby")
+    ben = await people.person("Ben")
+    await ben.in_room("Lobby")
+    await ben.page.get_by_role("button", name="Leave this room").click()
+    await expect(ben.box).to_be_hidden()
+    await ben.open()
+    await ben.page.reload()
+    await ben.connected()
+    await expect(ben.page.get_by_role("heading", name="Where to?")).to_be_visible()

@@ -22,6 +22,8 @@ export class ComposerView {
   /** @type {number | null} */
   #user = null;
   #saidTyping = 0;
+  /** Whether the box is to have the focus when it is shown. */
+  #wanted = false;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #typingTimer;
 
@@ -47,6 +49,18 @@ export class ComposerView {
     this.#refresh();
   }
 
+  /** Put the cursor into the box, as soon as it is there. */
+  focus() {
+    this.#wanted = true;
+    this.#focusWhenShown();
+  }
+
+  #focusWhenShown() {
+    if (!this.#wanted || this.#form.hidden) return;
+    this.#wanted = false;
+    this.#box.focus();
+  }
+
   /** Another room or person: put the draft of this one into the box. */
   #refresh() {
     const { store } = this.#app;
@@ -63,7 +77,8 @@ export class ComposerView {
     this.#showTyping();
     // Where a keyboard is at hand, writing may start at once; on a phone it would cover half the room.
     const free = document.activeElement === document.body || document.activeElement?.closest("#rooms-scroll");
-    if (this.#room !== null && free && matchMedia("(hover: hover) and (pointer: fine)").matches) this.#box.focus();
+    this.#wanted ||= Boolean(free) && matchMedia("(hover: hover) and (pointer: fine)").matches;
+    if (this.#room !== null) this.#focusWhenShown();
   }
 
   #load() {

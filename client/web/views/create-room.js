@@ -62,7 +62,7 @@ export class CreateRoomDialog {
       await this.#app.chat.create({ room, title, topic: this.#topic.value.trim(), visibility });
       this.#dialog.close();
       goTo(room);
-      byId("message-box", HTMLTextAreaElement).focus();
+      this.#app.composer.focus();
     } catch (error) {
       const taken = error instanceof RpcError && error.code === RpcError.CONFLICT;
       this.#blame(taken ? "There is a room of this name already. Choose another one." : explain(error));

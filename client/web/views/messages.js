@@ -37,6 +37,8 @@ export class MessagesView {
   #to = Infinity;
   /** Whether the end is, and is to stay, in view. */
   #stuck = true;
+  /** Where the list stood after the last scrolling, ours or a person's. */
+  #lastTop = 0;
   /** The divider stands after this seq. @type {number | null} */
   #newAfter = null;
   /** The last seq that was in view at the end. */
@@ -182,30 +184,37 @@ export class MessagesView {
 
   // ---- scrolling
 
-  /** The first row in view, and where it is: it must not move when others come or go. */
+  /** The first message in view, and where it ends: that must not move when others come or go, or its heading does. */
   #anchor() {
     const top = this.#scroller.scrollTop;
     for (const element of byId("message-list", HTMLElement).children) {
       if (!(element instanceof HTMLElement) || element.dataset["seq"] === undefined) continue;
-      if (element.offsetTop + element.offsetHeight > top) return { seq: element.dataset["seq"], offset: element.offsetTop - top };
+      const end = element.offsetTop + element.offsetHeight;
+      if (end > top) return { seq: element.dataset["seq"], offset: end - top };
     }
     return null;
   }
 
   /** @param {{seq: string, offset: number} | null} [anchor] */
   #settle(anchor = null) {
-    if (this.#stuck) this.#scroller.scrollTop = this.#scroller.scrollHeight;
-    else if (anchor) {
+    if (this.#stuck) {
+      this.#scroller.scrollTop = this.#scroller.scrollHeight;
+    } else if (anchor) {
       const element = this.#list.get(`m${anchor.seq}`);
-      if (element) this.#scroller.scrollTop = element.offsetTop - anchor.offset;
+      if (element) this.#scroller.scrollTop = element.offsetTop + element.offsetHeight - anchor.offset;
     }
+    this.#lastTop = this.#scroller.scrollTop;
   }
 
   #onScroll() {
     if (this.#shown === null) return;
     const { scrollTop, scrollHeight, clientHeight } = this.#scroller;
     const below = scrollHeight - clientHeight - scrollTop;
-    this.#stuck = this.#to === Infinity && below < AT_END_PX;
+    const atEnd = this.#to === Infinity && below < AT_END_PX;
+    // Only somebody who moves up leaves the end; otherwise what is below has grown, and is followed.
+    const movedUp = scrollTop < this.#lastTop - 1;
+    this.#stuck = atEnd || (this.#stuck && !movedUp);
+    this.#lastTop = scrollTop;
     this.#app.store.pinned = this.#stuck ? null : this.#shown;
     if (scrollTop < NEAR_PX) this.#reach();
     else if (below < NEAR_PX && this.#to !== Infinity) this.#reachDown();

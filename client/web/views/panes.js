@@ -37,7 +37,8 @@ export class Panes {
       if (event.target instanceof Element && event.target.closest("a")) this.#show(null);
     });
     store.listen(({ kind }) => {
-      if (kind === "current" || kind === "rooms") this.#apply();
+      if (kind === "current") this.#drawer = null; // what it was opened for is done
+      if (kind === "current" || kind === "rooms" || kind === "me") this.#apply();
     });
     this.#apply();
   }
@@ -58,7 +59,8 @@ export class Panes {
     this.#drawer = drawer;
     this.#apply();
     if (drawer !== null) {
-      const first = this.#panes[drawer].querySelector("a[tabindex='0'], button");
+      const pane = this.#panes[drawer];
+      const first = pane.querySelector("a[tabindex='0']") ?? pane.querySelector("button");
       if (first instanceof HTMLElement) first.focus();
     } else if (before !== null) {
       this.#toggles[before].focus();

@@ -82,12 +82,16 @@ export class SignInDialog {
     this.#password.focus();
   }
 
-  /** Somebody is in; an offer that nobody has answered yet stays. */
+  /**
+   * Somebody is in; an offer that nobody has answered yet stays.
+   *
+   * @returns {boolean} whether the dialog was there and is closed now
+   */
   close() {
-    if (!this.#dialog.open || (this.#optional && this.#stage !== "entered")) return;
+    if (!this.#dialog.open || (this.#optional && this.#stage !== "entered")) return false;
     this.#dialog.close();
     this.#password.value = "";
-    document.getElementById("message-box")?.focus();
+    return true;
   }
 
   /** @param {Mode} mode */
