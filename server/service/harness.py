@@ -12,14 +12,9 @@ import asyncio
 import inspect
 import json
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Generic, Self, TypeVar
-
-from websockets.client import ClientProtocol
-from websockets.frames import Frame, Opcode
-from websockets.protocol import OPEN
-from websockets.uri import parse_uri
 
 from server.auth.accounts import MIGRATIONS
 from server.auth.models import User
@@ -36,6 +31,7 @@ from server.pubsub.topics import Topics
 from server.service.base import Service, ServiceContext
 from server.service.incidents import Incidents
 from server.service.jsonrpc import rpc_error
+from server.service.memory import MemoryLink
 from server.service.rpc import RpcService
 
 S = TypeVar("S", bound=Service)
@@ -165,7 +161,7 @@ class Client:
         errors: Mapping[str, BaseException],
     ) -> None:
         self._service = service
-        self._link = _MemoryLink(self._received)
+        self._link = MemoryLink(self._received)
         self._errors = errors
         self._messages: deque[str | bytes] = deque()
         self._answers: dict[int, asyncio.Future[dict[str, Any]]] = {}
@@ -304,73 +300,6 @@ class _Recorded(Incidents):
         incident = super().record(error, **fields)
         self.errors[incident] = error
         return incident
-
-
-class _MemoryLink:
-    """The socket side of a connection without a socket: what a service writes is parsed, as a client would."""
-
-    connection: Connection
-
-    def __init__(self, received: Callable[[str | bytes], None]) -> None:
-        self._received = received
-        self._parser = ClientProtocol(parse_uri("ws://memory/"), state=OPEN, max_size=None)
-        self._incoming: deque[str | bytes] = deque()
-        self._paused = False
-        self._closing = False
-        self._piled_up: bytearray | None = None
-
-    # What the connection asks for.
-
-    def write(self, data: bytes) -> None:
-        if self._piled_up is not None:
-            self._piled_up += data
-            return
-        self._parser.receive_data(data)
-        for frame in self._parser.events_received():
-            assert isinstance(frame, Frame)
-            self._received(bytes(frame.data).decode() if frame.opcode is Opcode.TEXT else bytes(frame.data))
-
-    def buffered(self) -> int:
-        return len(self._piled_up or b"")
-
-    def closing(self) -> bool:
-        return self._closing
-
-    def start_close(self, code: int, reason: str) -> None:
-        if not self._closing:
-            self._closing = True
-            self.connection.fell_behind()
-            asyncio.get_running_loop().call_soon(self.connection.connection_closed, Closed(code, reason))
-
-    def read(self, *, pause: bool) -> None:
-        self._paused = pause
-        if not pause:
-            asyncio.get_running_loop().call_soon(self._deliver)
-
-    # What the client does.
-
-    def client_sends(self, message: str | bytes) -> None:
-        self._incoming.append(message)
-        asyncio.get_running_loop().call_soon(self._deliver)
-
-    def client_leaves(self, code: int) -> None:
-        # Behind what the client has sent before.
-        asyncio.get_running_loop().call_soon(self.start_close, code, "")
-
-    def stall(self) -> None:
-        self._piled_up = bytearray()
-        self.connection.fell_behind()
-
-    def go_on(self) -> None:
-        data, self._piled_up = self._piled_up, None
-        if data:
-            self.write(bytes(data))
-        if not self._closing:
-            self.connection.caught_up()
-
-    def _deliver(self) -> None:
-        while self._incoming and not self._paused and not self._closing:
-            self.connection.message_received(self._incoming.popleft())
 
 
 def _request(method: str, args: tuple[Any, ...], params: dict[str, Any], request_id: int | None) -> str:
