@@ -104,7 +104,12 @@ export class RoomView {
       h("h2", {}, heading),
       h("p", { class: "muted" }, text),
       cards.length > 0 ? h("ul", { class: "cards" }, ...cards) : null,
-      h("button", { type: "button", class: "button", onclick: () => createRoom.open() }, icon("plus"), "New room"),
+      h(
+        "button",
+        { type: "button", class: store.rooms.length === 0 ? "button primary" : "button", onclick: () => createRoom.open() },
+        icon("plus"),
+        "New room",
+      ),
     ].filter((node) => node !== null);
   }
 }
