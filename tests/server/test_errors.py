@@ -23,11 +23,10 @@ def test_everything_has_one_root() -> None:
 
 def test_rpc_codes_are_the_contract() -> None:
     """Each JSON-RPC code has exactly one class."""
-    codes = {cls.code: cls for cls in errors.RpcError.__subclasses__()}
-    assert set(codes) == {
-        -32700, -32600, -32601, -32602, -32603, -32001, -32003, -32004, -32009, -32029, -32050,
-    }  # fmt: skip
-    assert len(errors.RpcError.__subclasses__()) == len(codes)
+    classes = [cls for cls in errors.RpcError.__subclasses__() if cls.__module__ == errors.__name__]
+    assert sorted(cls.code for cls in classes) == sorted(
+        [-32700, -32600, -32601, -32602, -32603, -32001, -32003, -32004, -32009, -32029, -32050]
+    )
 
 
 def test_data_members_are_the_contract() -> None:
