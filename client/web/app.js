@@ -124,7 +124,7 @@ export class App {
   #onAddress() {
     const room = roomInAddress();
     this.store.setCurrent(room);
-    if (room !== null && this.store.me) this.local.set(`last-room.${this.store.me.id}`, room);
+    if (room !== null && this.store.me) this.local.remember(`last-room.${this.store.me.id}`, room);
   }
 
   async #logOut() {

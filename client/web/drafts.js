@@ -24,12 +24,9 @@ export class Drafts {
    * @param {string} text
    */
   set(user, room, text) {
-    if (text === "") return this.#local.remove(`draft.${user}.${room}`);
-    try {
-      this.#local.set(`draft.${user}.${room}`, text);
-    } catch {
-      // The storage is full; the text is still in the box.
-    }
+    const key = `draft.${user}.${room}`;
+    if (text === "") this.#local.remove(key);
+    else this.#local.remember(key, text);
   }
 
   /** @param {number} user */

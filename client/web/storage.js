@@ -32,6 +32,20 @@ export class Local {
     else this.#memory.set(key, value);
   }
 
+  /**
+   * Keep what is nice to have: where the storage is full, it is forgotten with the page.
+   *
+   * @param {string} key
+   * @param {string} value
+   */
+  remember(key, value) {
+    try {
+      this.set(key, value);
+    } catch (error) {
+      if (!(error instanceof DOMException)) throw error;
+    }
+  }
+
   /** @param {string} key */
   remove(key) {
     this.#storage?.removeItem(PREFIX + key);

@@ -32,7 +32,7 @@ export function themeButton(button, local) {
   button.addEventListener("click", () => {
     const next = NEXT[read()];
     if (next === "auto") local.remove("theme");
-    else local.set("theme", next);
+    else local.remember("theme", next);
     show();
   });
   local.watch("theme", show);

@@ -130,7 +130,7 @@ class Person:
     async def picture(self, name: str) -> None:
         """Keep a screenshot for those who want to look."""
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-        await self.page.screenshot(path=SCREENSHOTS / f"{name}.png")
+        await self.page.screenshot(path=SCREENSHOTS / f"{name}.png", animations="disabled")
 
 
 class People:

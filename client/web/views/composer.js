@@ -6,6 +6,8 @@ import { length, typingText } from "../format.js";
 
 /** "Is typing" is said at most this often. */
 const TYPING_EVERY_MS = 3000;
+/** The server passes on one sign of it in this time; an earlier one would be lost. */
+const TYPING_AGAIN_MS = 1000;
 /** The counter appears when this part of the limit is left. */
 const COUNTER_FROM = 0.1;
 
@@ -111,7 +113,7 @@ export class ComposerView {
     if (!this.#app.send(this.#room, text)) return;
     this.#box.value = "";
     this.#app.drafts.set(this.#user, this.#room, "");
-    this.#saidTyping = 0;
+    this.#saidTyping = Date.now() - TYPING_EVERY_MS + TYPING_AGAIN_MS;
     this.#measure();
     this.#box.focus();
   }

@@ -131,7 +131,7 @@ export class SignInDialog {
       else if (this.#mode === "register") await register(name, password);
       else await logIn(name, password);
       this.#stage = "entered";
-      this.#local.set("signed-in", String(Date.now()));
+      this.#local.remember("signed-in", String(Date.now()));
       this.#onSignedIn();
     } catch (error) {
       this.#stage = "asking";
