@@ -168,7 +168,8 @@ class WebSocketProtocol(asyncio.Protocol):
 
     def beat(self) -> None:
         """One heartbeat period is over."""
-        if self._heard:
+        if self._heard or (self._reader is not None and self._reader.paused):
+            # Whoever we do not read cannot be heard.
             self._heard = self._pinged = False
         elif self._pinged:
             log.info("client is gone", address=self.connection and self.connection.remote_address)
