@@ -344,7 +344,7 @@ class Chat(RpcService):
             presence,
             spawn=self.spawn,
             warn=self.log.warning,
-            changed=self._active.add,
+            changed=lambda live: self._active.add(live),  # the set is another one each second
         )
 
     # What happens by itself.
