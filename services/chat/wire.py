@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-RoomName = Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9-]{0,39}$")]
+# Python's `$` would let a line break follow; the look-ahead does not, and means nothing to other dialects.
+RoomName = Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9-]{0,39}(?!\\n)$")]
 Title = Annotated[str, Meta(max_length=80)]
 TopicText = Annotated[str, Meta(max_length=250)]
 Visibility = Literal["public", "private"]

@@ -1,0 +1,457 @@
+"""The chat as its clients meet it: every method and event of the contract."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from server import Conflict, ConnectionClosed, InvalidParams, NotAllowed, NotFound, TooManyRequests
+from server.errors import MethodNotFound
+from server.service.harness import Client, ServiceHarness
+from services.chat import Chat
+
+ROOM = {"room", "title", "topic", "visibility", "present", "last_rev", "read_seq", "role"}
+MESSAGE = {"room", "seq", "rev", "user", "text", "sent_at", "edited_at", "deleted", "reply_to", "reactions"}
+
+
+@pytest.fixture
+async def chat() -> AsyncIterator[ServiceHarness[Chat]]:
+    async with ServiceHarness(Chat, {"messages_per_minute": 0}) as harness:
+        yield harness
+
+
+@pytest.fixture
+async def ann(chat: ServiceHarness[Chat]) -> Client:
+    return await chat.connect("ann")
+
+
+@pytest.fixture
+async def ben(chat: ServiceHarness[Chat]) -> Client:
+    return await chat.connect("ben")
+
+
+async def say(client: Client, *texts: str, room: str = "lobby") -> list[Any]:
+    return [await client.call("messages.send", room=room, text=text, nonce=f"nonce {text[:40]}") for text in texts]
+
+
+def texts(messages: list[dict[str, Any]]) -> list[str]:
+    return [message["text"] for message in messages]
+
+
+# Rooms.
+
+
+async def test_a_fresh_chat_has_a_lobby(ann: Client) -> None:
+    """Whoever comes first finds a room, complete in its fields, and is no member of it yet."""
+    (room,) = (await ann.call("rooms.list"))["rooms"]
+    assert set(room) == ROOM
+    assert (room["room"], room["visibility"], room["role"], room["present"], room["last_rev"]) == (
+        "lobby", "public", None, 0, 0,
+    )  # fmt: skip
+
+
+async def test_welcome_tells_the_limits(ann: Client) -> None:
+    """The first notification says who one is and what one may send."""
+    welcome = await ann.event("welcome")
+    assert welcome["service"] == "chat"
+    assert welcome["user"]["name"] == "ann"
+    assert welcome["limits"] == {"frame_bytes": 65536, "message_chars": 4000, "messages_per_minute": 0}
+
+
+async def test_creating_a_room(ann: Client, ben: Client) -> None:
+    """The creator owns it, everybody learns of it, and its name is taken."""
+    room = await ann.call("rooms.create", room="garden", title=" Garden ", topic="beds")
+    assert set(room) == ROOM
+    assert (room["title"], room["topic"], room["role"]) == ("Garden", "beds", "owner")
+    told = await ben.event("room")
+    assert set(told) == ROOM
+    assert (told["room"], told["role"], told["read_seq"]) == ("garden", None, 0)
+    with pytest.raises(Conflict):
+        await ben.call("rooms.create", room="garden")
+    assert {r["room"] for r in (await ben.call("rooms.list"))["rooms"]} == {"garden", "lobby"}
+    assert (await ann.call("rooms.create", room="untitled"))["title"] == "untitled"
+
+
+@pytest.mark.parametrize("name", ["", "-a", "A", "a b", "a" * 41, "ä", "a/b", "../x", "a\n", 3, None])
+async def test_bad_room_names(ann: Client, name: object) -> None:
+    """A room's short name is plain; anything else is refused, and the field is named."""
+    for method in ("rooms.create", "rooms.join", "messages.history"):
+        with pytest.raises(InvalidParams) as refused:
+            await ann.call(method, room=name)
+        assert refused.value.path == "room"
+
+
+async def test_a_private_room_is_not_there_for_others(chat: ServiceHarness[Chat], ann: Client, ben: Client) -> None:
+    """Only its members know of it: not in the list, not to join, to read, or to write to."""
+    await ann.call("rooms.create", room="secret", visibility="private")
+    await ann.call("rooms.join", room="secret")
+    assert "secret" in [room["room"] for room in (await ann.call("rooms.list"))["rooms"]]
+    assert "secret" not in [room["room"] for room in (await ben.call("rooms.list"))["rooms"]]
+    for method, params in (
+        ("rooms.join", {}),
+        ("rooms.leave", {}),
+        ("messages.history", {}),
+        ("messages.send", {"text": "x", "nonce": "1"}),
+        ("read", {"seq": 1}),
+    ):
+        with pytest.raises(NotFound):
+            await ben.call(method, room="secret", **params)
+    with pytest.raises(NotFound):
+        await ben.call("rooms.join", room="nowhere")
+
+
+async def test_rooms_per_user(chat: ServiceHarness[Chat]) -> None:
+    """One user may own so many rooms."""
+    async with ServiceHarness(Chat, {"rooms_per_user": 1}) as limited:
+        ann = await limited.connect("ann")
+        await ann.call("rooms.create", room="one")
+        with pytest.raises(NotAllowed):
+            await ann.call("rooms.create", room="two")
+
+
+# Joining, presence, leaving.
+
+
+async def test_joining(ann: Client, ben: Client) -> None:
+    """Joining makes a member, tells who is there, and others are told."""
+    await ann.call("rooms.join", room="lobby")
+    joined = await ben.call("rooms.join", room="lobby")
+    assert set(joined) == {"room", "present", "messages", "last_rev", "complete"}
+    assert joined["room"]["role"] == "member"
+    assert joined["room"]["present"] == 2
+    assert [user["name"] for user in joined["present"]] == ["ann", "ben"]
+    assert (joined["messages"], joined["last_rev"], joined["complete"]) == ([], 0, True)
+    presence = await ann.event("presence")
+    assert presence["present"] == 2
+    assert {user["name"] for user in presence["joined"]} == {"ann", "ben"}
+    await ben.leave()
+    presence = await ann.event("presence")
+    assert (presence["left"][0]["name"], presence["joined"], presence["present"]) == ("ben", [], 1)
+
+
+async def test_presence_counts_people(chat: ServiceHarness[Chat], ann: Client, ben: Client) -> None:
+    """Two devices of one person are one person, there until the last of them leaves."""
+    await ben.call("rooms.join", room="lobby")
+    phone = await chat.connect(ann.user)
+    await ann.call("rooms.join", room="lobby")
+    assert (await phone.call("rooms.join", room="lobby"))["room"]["present"] == 2
+    assert (await ben.event("presence"))["present"] == 2
+    await ann.leave()
+    await phone.leave()
+    assert (await ben.event("presence"))["left"][0]["name"] == "ann"
+
+
+async def test_membership_outlives_the_connection(chat: ServiceHarness[Chat], ann: Client) -> None:
+    """Who joined stays a member, until they leave the room; leaving stops all their devices."""
+    await ann.call("rooms.join", room="lobby")
+    phone = await chat.connect(ann.user)
+    (room,) = (await phone.call("rooms.list"))["rooms"]
+    assert room["role"] == "member"
+    await phone.call("rooms.join", room="lobby")
+    await phone.call("rooms.leave", room="lobby")
+    (room,) = (await ann.call("rooms.list"))["rooms"]
+    assert (room["role"], room["present"]) == (None, 0)
+    ben = await chat.connect("ben")
+    await ben.call("rooms.join", room="lobby")
+    await say(ben, "after they left")
+    await ben.event("message")
+    with pytest.raises(NotAllowed):
+        await say(ann, "still there?")
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await ann.event("message")
+
+
+async def test_everybody_learns_of_activity(chat: ServiceHarness[Chat], ann: Client, ben: Client) -> None:
+    """Who is not in a room still sees its counts move, again and again; what differs by person is left out."""
+    await ann.call("rooms.join", room="lobby")
+    for number in range(1, 4):
+        await say(ann, str(number))
+        while True:
+            room = await ben.event("room")
+            assert set(room) == ROOM - {"role", "read_seq"}
+            if room["last_rev"] == number:
+                break
+        assert room["present"] == 1
+
+
+# Messages.
+
+
+async def test_sending(ann: Client, ben: Client) -> None:
+    """The sender is told the number, everybody hears the message, whole, and it is kept."""
+    for client in (ann, ben):
+        await client.call("rooms.join", room="lobby")
+    (sent,) = await say(ann, "hello")
+    assert set(sent) == {"seq", "rev", "sent_at"}
+    assert (sent["seq"], sent["rev"]) == (1, 1)
+    assert sent["sent_at"].endswith("Z")
+    for client in (ann, ben):
+        event = await client.event("message")
+        assert set(event) == {"room", "rev", "message"}
+        assert set(event["message"]) == MESSAGE
+        assert event["message"]["user"] == {"id": ann.user.id if ann.user else 0, "name": "ann"}
+        assert (event["message"]["text"], event["message"]["sent_at"]) == ("hello", sent["sent_at"])
+    history = await ben.call("messages.history", room="lobby")
+    assert history == {"messages": [event["message"]], "more": False}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["<b>x</b>", "'; DROP TABLE chat_messages; --", "%_\\", "a\0b", "\u202eevil\u200b", "😀" * 99, " x ", "a\r\nb"],
+)
+async def test_text_is_literal(ann: Client, text: str) -> None:
+    """FAULTS 29 and 30: whatever is said comes back as it was said."""
+    await ann.call("rooms.join", room="lobby")
+    await say(ann, text)
+    assert (await ann.event("message"))["message"]["text"] == text
+    assert texts((await ann.call("messages.history", room="lobby"))["messages"]) == [text]
+
+
+@pytest.mark.parametrize(
+    ("params", "path"),
+    [
+        ({"text": ""}, "text"),
+        ({"text": " \n\t "}, "text"),
+        ({"text": "x" * 4001}, "text"),
+        ({"text": 3}, "text"),
+        ({"nonce": ""}, "nonce"),
+        ({"nonce": "x" * 65}, "nonce"),
+        ({"reply_to": 99}, "reply_to"),
+        ({"reply_to": 0}, "reply_to"),
+        ({"room": "No"}, "room"),
+        ({"other": 1}, "other"),
+    ],
+)
+async def test_bad_messages(ann: Client, params: dict[str, object], path: str) -> None:
+    """What cannot be sent is refused, and the field is named."""
+    await ann.call("rooms.join", room="lobby")
+    with pytest.raises(InvalidParams) as refused:
+        await ann.call("messages.send", **{"room": "lobby", "text": "x", "nonce": "n", **params})
+    assert refused.value.path == path
+    assert (await ann.call("messages.history", room="lobby"))["messages"] == []
+
+
+async def test_who_is_no_member_may_not_write(ann: Client) -> None:
+    """Writing, reading marks and typing are for members."""
+    with pytest.raises(NotAllowed):
+        await say(ann, "x")
+    with pytest.raises(NotAllowed):
+        await ann.call("read", room="lobby", seq=0)
+    with pytest.raises(NotAllowed):
+        await ann.call("typing", room="lobby")
+
+
+async def test_replies(ann: Client) -> None:
+    """A message can refer to an earlier one of its room."""
+    await ann.call("rooms.join", room="lobby")
+    await say(ann, "question")
+    await ann.call("messages.send", room="lobby", text="answer", nonce="n", reply_to=1)
+    messages = (await ann.call("messages.history", room="lobby"))["messages"]
+    assert [message["reply_to"] for message in messages] == [None, 1]
+
+
+async def test_a_nonce_is_one_message_for_ever(chat: ServiceHarness[Chat], ann: Client, ben: Client) -> None:
+    """A retry gives the first result, at once or later, on any device, whatever else it says; others have their own."""
+    await ann.call("rooms.join", room="lobby")
+    await ann.call("rooms.create", room="other")
+    await ben.call("rooms.join", room="lobby")
+    same = {"room": "lobby", "text": "once", "nonce": "n"}
+    first, twin = await asyncio.gather(ann.call("messages.send", **same), ann.call("messages.send", **same))
+    assert first == twin
+    phone = await chat.connect(ann.user)
+    assert await phone.call("messages.send", **same) == first
+    assert await ann.call("messages.send", room="lobby", text="else", nonce="n") == first
+    assert await ann.call("messages.send", room="other", text="once", nonce="n") == first
+    assert (await ben.call("messages.send", **same))["seq"] == 2
+    assert texts((await ann.call("messages.history", room="lobby"))["messages"]) == ["once", "once"]
+    assert (await ann.call("messages.history", room="other"))["messages"] == []
+
+
+async def test_retries_among_new_messages(ann: Client) -> None:
+    """Retries and new messages that are sent together: the old keep their numbers, the new follow in order."""
+    await ann.call("rooms.join", room="lobby")
+    await say(ann, "a", "b")
+    sent = await asyncio.gather(*(say(ann, text) for text in "abcde"))
+    assert [result["seq"] for (result,) in sent] == [1, 2, 3, 4, 5]
+    assert texts((await ann.call("messages.history", room="lobby"))["messages"]) == list("abcde")
+    assert [(await ann.event("message"))["rev"] for _ in range(5)] == [1, 2, 3, 4, 5]
+
+
+async def test_pipelined_messages_keep_their_order(chat: ServiceHarness[Chat], ann: Client, ben: Client) -> None:
+    """An author who does not wait for answers is heard in the order in which they sent, from the first on."""
+    await ann.call("rooms.join", room="lobby")
+    await ben.call("rooms.join", room="lobby")
+    wanted = [str(number) for number in range(200)]
+    await asyncio.gather(*(asyncio.ensure_future(say(ann, text)) for text in wanted))
+    heard = [(await ben.event("message"))["message"]["text"] for _ in wanted]
+    assert heard == wanted
+
+
+async def test_history_pages(ann: Client) -> None:
+    """Pages go back from the newest or from a message, oldest first, without a gap, until there is no more."""
+    await ann.call("rooms.join", room="lobby")
+    await say(ann, *(str(number) for number in range(1, 26)))
+    page = await ann.call("messages.history", room="lobby", limit=10)
+    assert [message["seq"] for message in page["messages"]] == list(range(16, 26))
+    assert page["more"]
+    page = await ann.call("messages.history", room="lobby", before=16, limit=10)
+    assert [message["seq"] for message in page["messages"]] == list(range(6, 16))
+    page = await ann.call("messages.history", room="lobby", before=6, limit=10)
+    assert [message["seq"] for message in page["messages"]] == list(range(1, 6))
+    assert not page["more"]
+    assert await ann.call("messages.history", room="lobby", before=1) == {"messages": [], "more": False}
+    assert await ann.call("messages.history", room="lobby", limit=0) == {"messages": [], "more": True}
+    assert len((await ann.call("messages.history", room="lobby", limit=10**6))["messages"]) == 25
+    with pytest.raises(InvalidParams):
+        await ann.call("messages.history", room="lobby", limit=-1)
+
+
+# Resuming.
+
+
+async def test_resume(ann: Client) -> None:
+    """`after` gives what changed since, in the order of the changes, and says whether that is all."""
+    await ann.call("rooms.join", room="lobby")
+    await say(ann, *"abcde")
+
+    async def resume(**params: int) -> tuple[list[str], bool, int]:
+        joined = await ann.call("rooms.join", room="lobby", **params)
+        return texts(joined["messages"]), joined["complete"], joined["last_rev"]
+
+    assert await resume() == (list("abcde"), True, 5)
+    assert await resume(limit=2) == (["d", "e"], False, 5)
+    assert await resume(after=0) == (list("abcde"), True, 5)
+    assert await resume(after=3) == (["d", "e"], True, 5)
+    assert await resume(after=5) == ([], True, 5)
+    assert await resume(after=1, limit=4) == (list("bcde"), True, 5)
+    assert await resume(after=1, limit=3) == (list("cde"), False, 5)
+    assert await resume(after=99) == (list("abcde"), False, 5)
+    assert await resume(after=0, limit=0) == ([], False, 5)
+
+
+async def test_joining_again_does_not_double(ann: Client, ben: Client) -> None:
+    """A connection that joins twice hears everything once."""
+    for _ in range(3):
+        await ann.call("rooms.join", room="lobby")
+    await ben.call("rooms.join", room="lobby")
+    await say(ben, "a", "b")
+    assert [(await ann.event("message"))["rev"] for _ in range(2)] == [1, 2]
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await ann.event("message")
+
+
+async def test_joining_while_others_talk(chat: ServiceHarness[Chat], ben: Client) -> None:
+    """At whatever moment one joins, the snapshot and what follows it are gapless and without a repeat."""
+    await ben.call("rooms.join", room="lobby")
+    count = 150
+
+    async def talk() -> None:
+        for number in range(count):
+            await say(ben, str(number))
+
+    async def listen(number: int) -> list[int]:
+        client = await chat.connect(f"listener {number}")
+        for _ in range(number):
+            await asyncio.sleep(0)
+        joined = await client.call("rooms.join", room="lobby", after=0, limit=200)
+        revs = [message["rev"] for message in joined["messages"]]
+        assert joined["last_rev"] == len(revs)
+        while len(revs) < count:
+            revs.append((await client.event("message"))["rev"])
+        return revs
+
+    talking = asyncio.create_task(talk())
+    for revs in await asyncio.gather(*(listen(number) for number in range(0, 200, 10))):
+        assert revs == list(range(1, count + 1))
+    await talking
+
+
+# Read marks and typing.
+
+
+async def test_read_marks(chat: ServiceHarness[Chat], ann: Client, ben: Client) -> None:
+    """Marks go forwards only, not beyond the room's end, and one's other devices are told, nobody else."""
+    await ann.call("rooms.join", room="lobby")
+    await ben.call("rooms.join", room="lobby")
+    phone = await chat.connect(ann.user)
+    await say(ben, *"abc")
+    await ann.call("read", room="lobby", seq=2)
+    assert await phone.event("read") == {"room": "lobby", "seq": 2}
+    await ann.call("read", room="lobby", seq=1)
+    await ann.call("read", room="lobby", seq=99)
+    assert await phone.event("read") == {"room": "lobby", "seq": 3}
+    for client in (ann, phone):
+        (room,) = (await client.call("rooms.list"))["rooms"]
+        assert room["read_seq"] == 3
+        assert (await client.call("rooms.join", room="lobby"))["room"]["read_seq"] == 3
+    for other in (ann, ben):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await other.event("read")
+
+
+async def test_typing(ann: Client, ben: Client) -> None:
+    """Others in the room learn that one is writing, and not more often than makes sense."""
+    await ann.call("rooms.join", room="lobby")
+    await ben.call("rooms.join", room="lobby")
+    for _ in range(20):
+        ann.notify("typing", room="lobby")
+    typing = await ben.event("typing")
+    assert typing["room"] == "lobby"
+    assert typing["user"]["name"] == "ann"
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await ben.event("typing")
+
+
+# Limits, and what is not there.
+
+
+async def test_a_flood_is_refused() -> None:
+    """FAULTS 22: too many messages are refused with the seconds to wait; a client that goes on is closed with 4429."""
+    async with ServiceHarness(Chat, {"messages_per_minute": 20}) as chat:
+        ann = await chat.connect("ann")
+        await ann.call("rooms.join", room="lobby")
+        accepted, waits = 0, []
+        with pytest.raises(ConnectionClosed):
+            for number in range(200):
+                try:
+                    await say(ann, str(number))
+                    accepted += 1
+                except TooManyRequests as refused:
+                    waits.append(refused.retry_after)
+        assert (await ann.closed()).code == 4429
+        assert 1 <= accepted <= 20
+        assert all(0 < wait <= 60 for wait in waits)
+
+
+@pytest.mark.parametrize(
+    "method", ["messages.edit", "messages.delete", "messages.react", "messages.search", "direct.open", "members.list"]
+)
+async def test_what_is_not_there_says_so(ann: Client, method: str) -> None:
+    """Methods of later versions are unknown, not half there."""
+    with pytest.raises(MethodNotFound):
+        await ann.call(method, room="lobby")
+
+
+async def test_the_document_names_everything(ann: Client) -> None:
+    """rpc.discover describes every method and event of the contract that exists."""
+    document = await ann.call("rpc.discover")
+    assert {method["name"] for method in document["methods"]} == {
+        "rooms.list", "rooms.create", "rooms.join", "rooms.leave", "messages.send", "messages.history", "typing",
+        "read", "rpc.discover",
+    }  # fmt: skip
+    assert all(method["summary"] for method in document["methods"])
+
+
+async def test_no_incident_in_any_of_this(chat: ServiceHarness[Chat], ann: Client) -> None:
+    """An everyday conversation leaves nothing in the log."""
+    await ann.call("rooms.join", room="lobby")
+    await say(ann, "a")
+    await ann.leave()
+    assert chat.incidents == []
