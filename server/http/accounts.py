@@ -7,7 +7,7 @@ from http import HTTPStatus
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Mount, Route
 
 from server.auth.accounts import Accounts, Login
 from server.config import Settings
@@ -83,15 +83,18 @@ class AccountRoutes:
         self._session_seconds = settings.auth.session_days * 86400
         self._attempts = RateLimiter(settings.auth.attempts_per_minute, settings.auth.attempts_per_minute or None)
 
-    def routes(self) -> list[Route]:
-        """Return the routes."""
-        return [
-            Route("/auth/guest", self.guest, methods=["POST"]),
-            Route("/auth/register", self.register, methods=["POST"]),
-            Route("/auth/login", self.log_in, methods=["POST"]),
-            Route("/auth/logout", self.log_out, methods=["POST"]),
-            Route("/auth/me", self.me),
-        ]
+    def mount(self) -> Mount:
+        """Return the routes; a mount of their own, so that a wrong method is 405 and not a file that is missing."""
+        return Mount(
+            "/auth",
+            routes=[
+                Route("/guest", self.guest, methods=["POST"]),
+                Route("/register", self.register, methods=["POST"]),
+                Route("/login", self.log_in, methods=["POST"]),
+                Route("/logout", self.log_out, methods=["POST"]),
+                Route("/me", self.me),
+            ],
+        )
 
     async def guest(self, request: Request) -> Response:
         """Let somebody in with a name."""

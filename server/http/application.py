@@ -50,7 +50,7 @@ def create_application(
         broker: the broker, for /health.
     """
     routes: list[BaseRoute] = [
-        *AccountRoutes(accounts, settings).routes(),
+        AccountRoutes(accounts, settings).mount(),
         health_route(host, db, broker),
         metrics_route(host),
         *(Mount(service.path, app=ServiceRoutes(host, service.path)) for service in settings.services.values()),
