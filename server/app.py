@@ -83,7 +83,7 @@ class Switchboard:
             self._sweeper.cancel()
             await asyncio.gather(self._sweeper, return_exceptions=True)
         if self._listener is not None:
-            await self._listener.stop()
+            await self._stop_listening(self._listener)
         if self._host is not None:
             await self._host.stop()
         self._presences.stop()
@@ -93,6 +93,13 @@ class Switchboard:
             self._accounts.close()
         if self._db is not None:
             await self._db.close()
+
+    async def _stop_listening(self, listener: Listener) -> None:
+        try:
+            async with asyncio.timeout(self._settings.server.stop_seconds):
+                await listener.stop()
+        except TimeoutError:
+            log.warning("clients did not close in time", clients=len(listener.connections))
 
 
 def run(settings: Settings) -> int:

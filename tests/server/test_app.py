@@ -41,9 +41,11 @@ async def test_a_graceful_stop(tmp_path: Path, number: signal.Signals) -> None:
         assert "stopped" in server.log
 
 
-async def test_a_stop_while_nobody_answers(tmp_path: Path) -> None:
+@pytest.mark.parametrize("setting", ["server.close_seconds", "server.stop_seconds"])
+async def test_a_stop_while_nobody_answers(tmp_path: Path, setting: str) -> None:
     """A client that does not take part in the closing handshake does not hold the server up."""
-    async with Server(tmp_path, {"server.close_seconds": 0.2}, config=SERVICES) as server:
+    patience = {"server.close_seconds": 60, "server.stop_seconds": 60, setting: 0.2}
+    async with Server(tmp_path, patience, config=SERVICES) as server:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         writer.write(
             b"GET /echo HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"

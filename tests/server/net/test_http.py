@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from pathlib import Path
 
 import httpx
@@ -180,3 +181,17 @@ async def test_an_inherited_socket_is_served() -> None:
         async with httpx.AsyncClient() as http:
             assert (await http.get(f"http://127.0.0.1:{listener.port}/")).status_code == 200
         await listener.stop()
+
+
+async def test_tls() -> None:
+    """With a certificate, pages and sockets are encrypted, and the application knows it."""
+    folder = Path(__file__).parents[2] / "support" / "tls"  # a self-signed pair that is good for tests alone
+    files = {"tls_certificate": str(folder / "certificate.pem"), "tls_key": str(folder / "key.pem")}
+    trust = ssl.create_default_context(cafile=folder / "certificate.pem")
+    async with listening(None, **files) as listener:
+        assert listener.url == f"https://127.0.0.1:{listener.port}/"
+        async with httpx.AsyncClient(verify=trust) as http:
+            assert (await http.get(listener.url)).text == "127.0.0.1 https"
+        async with connect(f"wss://127.0.0.1:{listener.port}/echo", ssl=trust) as client:
+            await client.send("x" * 50_000)
+            assert await client.recv() == "x" * 50_000
