@@ -147,9 +147,6 @@ class WebSocketProtocol(asyncio.Protocol):
 
     def _answer(self, protocol: ServerProtocol) -> None:
         """Write what websockets answers: a pong, a close, a failure; then go on as the protocol's state says."""
-        if protocol.state is OPEN and self._transport.get_write_buffer_size() > WRITE_HIGH_WATER_BYTES:
-            # It sends pings and does not read the pongs. Answering the latest one is enough (RFC 6455, 5.5.3).
-            protocol.writes.clear()
         for data in protocol.data_to_send():
             if data:
                 self._transport.write(data)
@@ -157,6 +154,10 @@ class WebSocketProtocol(asyncio.Protocol):
                 self._end()
         if protocol.state is OPEN and self._reader is not None and protocol.current_size is None:
             self._reader.protocol = None
+        if protocol.state is OPEN and self.buffered() > WRITE_HIGH_WATER_BYTES:
+            # It sends pings and does not read the pongs: it is not read either, until it does; and when it never
+            # does, nothing is heard of it and the heartbeat drops it.
+            self._transport.pause_reading()
 
     def _end(self) -> None:
         """Close the socket as soon as it took what is buffered; cut it when that takes too long."""
@@ -223,7 +224,9 @@ class WebSocketProtocol(asyncio.Protocol):
             self.connection.fell_behind()
 
     def resume_writing(self) -> None:
-        if self.connection is not None and not self.closing():
+        if self.connection is not None and self._reader is not None and not self.closing():
+            if not self._reader.paused:
+                self._transport.resume_reading()
             self.connection.caught_up()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 asyncio's signature

@@ -295,19 +295,38 @@ async def test_a_slow_client_that_reads_at_last_is_told_4008() -> None:
 
 
 async def test_ping_flood_does_not_grow() -> None:
-    """FAULTS 18: pongs that are not read do not pile up; the latest ping is what has to be answered."""
+    """FAULTS 18: who sends pings and reads no pong is not read any more, takes bounded memory, and is dropped."""
     kept = Kept()
-    async with listening(gate_to(echo=kept)) as listener:
+    async with listening(gate_to(echo=kept), heartbeat_seconds=0.2) as listener:
         client = await RawClient.upgrade(listener)
         connection = await kept.one()
         client.reader._transport.pause_reading()  # type: ignore[attr-defined]  # it does not read the pongs
         flood = client_frame(PING, b"x" * 125) * 500
         most = 0
-        for _ in range(200):
-            client.writer.write(flood)
+        while connection.closed is None:
+            if client.writer.transport.get_write_buffer_size() < 10_000_000:
+                client.writer.write(flood)
             await asyncio.sleep(0)
             most = max(most, connection._link.buffered())
-        assert most < 300_000
+        assert most < 500_000
+        assert connection.closed.code == 1006
+        await client.close()
+
+
+async def test_pings_are_answered_again_once_pongs_are_read() -> None:
+    """A client that was slow to read its pongs goes on as if nothing had been."""
+    async with listening(heartbeat_seconds=0) as listener:
+        client = await RawClient.upgrade(listener)
+        client.reader._transport.pause_reading()  # type: ignore[attr-defined]  # for a while
+        count = 40_000
+        for _ in range(count // 500):
+            client.writer.write(client_frame(PING, b"x" * 125) * 500)
+            await asyncio.sleep(0)
+        client.reader._transport.resume_reading()  # type: ignore[attr-defined]  # and now it does
+        for _ in range(count):
+            assert await client.frame() == (PONG, b"x" * 125)
+        client.writer.write(client_frame(TEXT, b"still here"))
+        assert await client.frame() == (TEXT, b"still here")
         await client.close()
 
 
