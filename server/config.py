@@ -48,7 +48,7 @@ class ServerSettings(_Table, frozen=True):
     tls_key: str = ""
     data: str = "data"
     connections: Count = 0
-    connections_per_address: Count = 256
+    connections_per_address: Count = 1000
     handshake_seconds: Seconds = 10
     request_bytes: Count = 16384
     body_bytes: Count = 65536
@@ -80,7 +80,7 @@ class AuthSettings(_Table, frozen=True):
 
     registration: Literal["open", "invite", "closed"] = "open"
     guests: bool = True
-    attempts_per_minute: Count = 30
+    attempts_per_minute: Count = 60
     session_days: Annotated[int, Meta(ge=1)] = 30
 
 
