@@ -26,7 +26,7 @@ MAX_QUEUED = 2000
 RECENT_EVENTS = 256
 """Events that are kept in memory, for those who join while the room goes on."""
 COMMIT_SECONDS = 10.0
-"""A commit that takes longer is given up on: senders try again, and the nonce settles what became of it."""
+"""A commit, or a query that it needs, is given up on after this: senders try again, and the nonce settles the rest."""
 CATCH_UP_PAGE = 500
 EVERYTHING = 2**62
 
@@ -183,10 +183,14 @@ class LiveRoom:
     async def _settle_by_nonce(self, batch: Sequence[Pending]) -> None:
         """Some of these were sent before: answer them with the first result, and commit the rest."""
         try:
-            sent = await self._store.sent([pending.draft for pending in batch])
-        except DatabaseError as error:
+            async with asyncio.timeout(COMMIT_SECONDS):
+                sent = await self._store.sent([pending.draft for pending in batch])
+        except (DatabaseError, TimeoutError) as error:
             self._give_up(batch, error)
             return
+        except BaseException as error:
+            self._give_up(batch, error)  # as in _commit
+            raise
         rest = []
         for pending in batch:
             key = (pending.draft.user.id, pending.draft.nonce)
@@ -219,12 +223,13 @@ class LiveRoom:
         """Publish what the database has beyond `published_rev`, in order; when it is away, `work` tries again."""
         try:
             while True:
-                missing = await self._store.changed(self.row, self.published_rev, EVERYTHING, CATCH_UP_PAGE)
+                async with asyncio.timeout(COMMIT_SECONDS):
+                    missing = await self._store.changed(self.row, self.published_rev, EVERYTHING, CATCH_UP_PAGE)
                 for message in missing:
                     self._publish(message)
                 if len(missing) < CATCH_UP_PAGE:
                     break
-        except DatabaseError as error:
+        except (DatabaseError, TimeoutError) as error:
             self._warn("events not published yet", room=self.name, problem=repr(error))
         else:
             self._unsure = False

@@ -60,6 +60,24 @@ class FaultyStore(Store):
         super().__init__(db)
         self.faults: list[str] = []
         self.batches: list[int] = []
+        self.read_faults: list[str] = []
+
+    async def sent(self, drafts: Sequence[Draft]) -> dict[tuple[int, str], wire.Sent]:
+        await self.read_fault()
+        return await super().sent(drafts)
+
+    async def changed(self, room: Room, after: int, upto: int, limit: int) -> list[wire.Message]:
+        await self.read_fault()
+        return await super().changed(room, after, upto, limit)
+
+    async def read_fault(self) -> None:
+        fault = self.read_faults.pop(0) if self.read_faults else ""
+        if fault == "refused":
+            raise DatabaseUnavailable("not now")
+        if fault == "hangs":
+            await asyncio.Event().wait()
+        if fault == "broken":
+            raise RuntimeError("a bug")
 
     async def append(self, room: int, drafts: Sequence[Draft]) -> int:
         self.batches.append(len(drafts))
@@ -202,6 +220,57 @@ async def test_publication_heals_by_itself(stage: Stage) -> None:
     stage.rooms.tidy()
     await stage.quiet()
     assert stage.listener.revs == [1]
+
+
+@pytest.mark.parametrize("fault", ["refused", "hangs", "broken"])
+async def test_a_look_up_by_nonce_that_fails_leaves_nobody_waiting(
+    stage: Stage, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When it cannot be said what became of a nonce, senders try again, and the nonce is free for that."""
+    first = await stage.send("a")
+    monkeypatch.setattr(liveroom, "COMMIT_SECONDS", 0.05)
+    stage.store.read_faults = [fault]
+    with pytest.raises(Unavailable):
+        await stage.send("a")
+    await asyncio.gather(*stage.tasks, return_exceptions=True)
+    monkeypatch.undo()
+    assert await stage.send("a") == first
+    assert (await stage.send("b")).seq == 2
+    await stage.quiet()
+    assert stage.listener.revs == [1, 2]
+
+
+@pytest.mark.parametrize("fault", ["refused", "hangs"])
+async def test_missing_events_that_cannot_be_read_hold_up_no_sender(
+    stage: Stage, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Senders are answered while publication waits for the database; then everything comes, in order, once."""
+    monkeypatch.setattr(liveroom, "COMMIT_SECONDS", 0.05)
+    other = Store(stage.db)
+    await other.append(stage.room.row.id, [Draft(wire.User(2, "ben"), "o", "other", now(), None)])
+    stage.store.read_faults = [fault]
+    assert (await stage.send("a")).seq == 2
+    await stage.quiet()
+    assert stage.listener.revs == []
+    monkeypatch.undo()
+    assert (await stage.send("b")).seq == 3
+    await stage.quiet()
+    assert stage.listener.revs == [1, 2, 3]
+
+
+async def test_a_failed_commit_fails_its_whole_batch_and_no_other(stage: Stage) -> None:
+    """All or none: who was in the batch is told, is not in the history, and what waited behind it goes through."""
+    ahead = stage.send("ahead")
+    await asyncio.sleep(0)  # its commit runs now
+    stage.store.faults = ["refused"]
+    batch = [stage.send(f"n{number}") for number in range(3)]
+    assert (await ahead).seq == 1
+    outcomes = await asyncio.gather(*batch, return_exceptions=True)
+    assert all(isinstance(outcome, Unavailable) for outcome in outcomes)
+    assert (await stage.send("behind")).seq == 2
+    await stage.quiet()
+    assert stage.store.batches == [1, 3, 1]
+    assert [event.message.text for event in stage.listener.events] == ["text of ahead", "text of behind"]
 
 
 async def test_the_queue_has_a_bound(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
