@@ -199,6 +199,8 @@ class Chat(RpcService):
             self._tell_user(live, client.user.id)
         messages, complete = await self._snapshot(live, after, min(limit, PAGE_MOST))
         # Nothing is awaited from here on: what follows the answer is exactly what the answer does not have.
+        if client.user.id not in live.members:
+            raise Conflict("You left this room meanwhile.")  # on another device, while the snapshot was read
         previous = client.rooms.pop(room, None)
         if previous is not None:
             previous.subscription.close()
