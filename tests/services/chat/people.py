@@ -16,3 +16,14 @@ async def say(client: Client, *texts: str, room: str = "lobby") -> list[Any]:
 
 def texts(messages: list[dict[str, Any]]) -> list[str]:
     return [message["text"] for message in messages]
+
+
+async def presence(client: Client, present: int) -> dict[str, list[str]]:
+    """Wait until so many people are told to be in a room; returns who came and who left until then, by name."""
+    names: dict[str, list[str]] = {"joined": [], "left": []}
+    while True:
+        event = await client.event("presence")
+        for change, known in names.items():
+            known += [user["name"] for user in event[change]]
+        if event["present"] == present:
+            return names

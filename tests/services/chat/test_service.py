@@ -10,7 +10,7 @@ from server import Conflict, ConnectionClosed, InvalidParams, NotAllowed, NotFou
 from server.errors import MethodNotFound
 from server.service.harness import Client, ServiceHarness
 from services.chat import Chat, service
-from tests.services.chat.people import MESSAGE, ROOM, say, texts
+from tests.services.chat.people import MESSAGE, ROOM, presence, say, texts
 
 # Rooms.
 
@@ -95,12 +95,11 @@ async def test_joining(ann: Client, ben: Client) -> None:
     assert joined["room"]["present"] == 2
     assert [user["name"] for user in joined["present"]] == ["ann", "ben"]
     assert (joined["messages"], joined["last_rev"], joined["complete"]) == ([], 0, True)
-    presence = await ann.event("presence")
-    assert presence["present"] == 2
-    assert {user["name"] for user in presence["joined"]} == {"ann", "ben"}
+    assert await presence(ann, 2) == {"joined": ["ann", "ben"], "left": []}
     await ben.leave()
-    presence = await ann.event("presence")
-    assert (presence["left"][0]["name"], presence["joined"], presence["present"]) == ("ben", [], 1)
+    event = await ann.event("presence")
+    assert set(event) == {"room", "joined", "left", "present"}
+    assert (event["left"][0]["name"], event["joined"], event["present"]) == ("ben", [], 1)
 
 
 async def test_presence_counts_people(chat: ServiceHarness[Chat], ann: Client, ben: Client) -> None:
@@ -109,10 +108,11 @@ async def test_presence_counts_people(chat: ServiceHarness[Chat], ann: Client, b
     phone = await chat.connect(ann.user)
     await ann.call("rooms.join", room="lobby")
     assert (await phone.call("rooms.join", room="lobby"))["room"]["present"] == 2
-    assert (await ben.event("presence"))["present"] == 2
+    assert (await presence(ben, 2))["left"] == []
     await ann.leave()
+    assert (await ben.call("rooms.join", room="lobby"))["room"]["present"] == 2
     await phone.leave()
-    assert (await ben.event("presence"))["left"][0]["name"] == "ann"
+    assert await presence(ben, 1) == {"joined": [], "left": ["ann"]}
 
 
 async def test_membership_outlives_the_connection(chat: ServiceHarness[Chat], ann: Client) -> None:
@@ -182,6 +182,16 @@ async def test_text_is_literal(ann: Client, text: str) -> None:
     await say(ann, text)
     assert (await ann.event("message"))["message"]["text"] == text
     assert texts((await ann.call("messages.history", room="lobby"))["messages"]) == [text]
+
+
+async def test_half_a_character_is_no_text(ann: Client) -> None:
+    """What no UTF-8 can hold is refused before it is numbered, and the connection goes on."""
+    await ann.call("rooms.join", room="lobby")
+    params = r'{"room":"lobby","text":"\ud800","nonce":"n"}'
+    ann.send(f'{{"jsonrpc":"2.0","id":"half","method":"messages.send","params":{params}}}')
+    await say(ann, "whole")
+    assert (await ann.event("message"))["message"]["text"] == "whole"
+    assert texts((await ann.call("messages.history", room="lobby"))["messages"]) == ["whole"]
 
 
 @pytest.mark.parametrize(

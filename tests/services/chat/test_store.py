@@ -2,39 +2,131 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
+from server import User
 from server.auth.accounts import MIGRATIONS
-from server.db import Database, Query, Statement
+from server.db import Database, Statement, UniqueViolation, now
 from services.chat import store as store_module
-from services.chat.models import Message
-from services.chat.store import m, u
+from services.chat import wire
+from services.chat.liveroom import EVERYTHING
+from services.chat.models import Room
+from services.chat.store import Draft, Store
 
-WHOSE = m.select(None, m.seq, u.name).join(u, m.user == u.id)
-
-
-async def plan(db: Database, query: Query[object]) -> list[str]:
-    statement = query.statement(db.dialect)
-    result = await db.execute(Statement(f"EXPLAIN QUERY PLAN {statement.sql}", statement.arguments, writes=False))
-    return [row[-1] for row in result.rows]
+ANN, BEN = wire.User(1, "ann"), wire.User(2, "ben")
 
 
-@pytest.mark.parametrize(
-    "query",
-    [
-        WHOSE.where(m.room == 1, m.seq < 100).order_by(m.seq.desc()).limit(50),
-        WHOSE.where(m.room == 1, m.rev > 9, m.rev <= 99).order_by(m.rev).limit(50),
-        Message.select(None, Message.seq).where(Message.user.in_([1, 2]), Message.nonce.in_(["a", "b"])),
-    ],
-    ids=["page", "changed", "sent"],
-)  # fmt: skip
-async def test_indexes_are_used(query: Query[object]) -> None:
-    """A page, a catch-up and a look-up by nonce search an index, and sort nothing."""
+def draft(nonce: str, user: wire.User = ANN) -> Draft:
+    return Draft(user, nonce, f"text of {nonce}", now(), None)
+
+
+@pytest.fixture
+async def db() -> AsyncIterator[Database]:
     async with await Database.open("sqlite://:memory:") as db:
         await db.migrate("auth", MIGRATIONS)
         await db.migrate("chat", Path(store_module.__file__).parent / "migrations")
-        steps = await plan(db, query)
+        for user in (ANN, BEN):
+            await User(name=user.name).insert(db)
+        yield db
+
+
+@pytest.fixture
+async def room(db: Database) -> Room:
+    room = await Store(db).create_room(Room(name="lobby"), None)
+    assert room is not None
+    return room
+
+
+async def plans(db: Database, monkeypatch: pytest.MonkeyPatch, work: Callable[[], Awaitable[object]]) -> list[str]:
+    """Return the steps of the plans of every statement that something really runs."""
+    statements: list[Statement] = []
+    execute = db.execute
+
+    async def note(statement: Statement) -> object:
+        statements.append(statement)
+        return await execute(statement)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(db, "execute", note)
+        await work()
+    assert statements
+    steps = []
+    for statement in statements:
+        explain = Statement(f"EXPLAIN QUERY PLAN {statement.sql}", statement.arguments, writes=False)
+        steps += [row[-1] for row in (await db.execute(explain)).rows]
+    return steps
+
+
+@pytest.mark.parametrize(
+    "which",
+    ["page", "newest", "changed", "sent", "member", "room"],
+)
+async def test_indexes_are_used(db: Database, room: Room, which: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is read for a page, a catch-up, a nonce, a member, a room: each searches an index, and sorts nothing."""
+    store = Store(db)
+    work: dict[str, Callable[[], Awaitable[object]]] = {
+        "page": lambda: store.page(room, 100, 51),
+        "newest": lambda: store.page(room, EVERYTHING, 51),
+        "changed": lambda: store.changed(room, 9, EVERYTHING, 500),
+        "sent": lambda: store.sent([draft("a"), draft("b", BEN)]),
+        "member": lambda: store.member(room.id, ANN.id),
+        "room": lambda: store.room("lobby"),
+    }
+    steps = await plans(db, monkeypatch, work[which])
+    assert steps
     assert not [step for step in steps if step.startswith("SCAN") or "TEMP B-TREE" in step], steps
-    assert any("chat_messages" in step or step.startswith("SEARCH m") for step in steps)
+
+
+async def test_appending_numbers_from_the_rooms_counter(db: Database, room: Room) -> None:
+    """A batch gets the next numbers, in its order, and another room has numbers of its own."""
+    store = Store(db)
+    other = await store.create_room(Room(name="other"), None)
+    assert other is not None
+    assert await store.append(room.id, [draft("a"), draft("b", BEN)]) == 2
+    assert await store.append(other.id, [draft("c")]) == 1
+    assert await store.append(room.id, [draft("d")]) == 3
+    page = await store.page(room, EVERYTHING, 10)
+    assert [(message.seq, message.rev, message.text) for message in page] == [
+        (1, 1, "text of a"),
+        (2, 2, "text of b"),
+        (3, 3, "text of d"),
+    ]
+
+
+async def test_a_batch_is_written_whole_or_not_at_all(db: Database, room: Room) -> None:
+    """One nonce that was used before refuses its whole batch, and uses up no number."""
+    store = Store(db)
+    await store.append(room.id, [draft("a")])
+    with pytest.raises(UniqueViolation):
+        await store.append(room.id, [draft("b"), draft("a"), draft("c")])
+    assert await store.append(room.id, [draft("a", BEN)]) == 2
+    assert [message.user for message in await store.page(room, EVERYTHING, 10)] == [ANN, BEN]
+    assert set(await store.sent([draft("a"), draft("b"), draft("a", BEN)])) == {(1, "a"), (2, "a")}
+
+
+async def test_read_marks_go_forwards_only(db: Database, room: Room) -> None:
+    """An older mark that is written late changes nothing, and one of somebody who has left is no member."""
+    store = Store(db)
+    await store.add_member(room.id, ANN.id)
+    for seq in (5, 3):
+        await store.mark_read([(room.id, ANN.id, seq), (room.id, BEN.id, seq)])
+    member = await store.member(room.id, ANN.id)
+    assert member is not None
+    assert member.read_seq == 5
+    assert await store.member(room.id, BEN.id) is None
+
+
+async def test_becoming_a_member_twice_changes_nothing(db: Database, room: Room) -> None:
+    """Whoever is a member stays what they are there."""
+    store = Store(db)
+    own = await store.create_room(Room(name="own"), ANN.id)
+    assert own is not None
+    assert (await store.add_member(own.id, ANN.id)).role == "owner"
+    assert (await store.add_member(room.id, ANN.id)).role == "member"
+    assert (await store.add_member(room.id, ANN.id)).role == "member"
+    assert await store.count_rooms_owned(ANN.id) == 1
+    assert await store.create_room(Room(name="own"), BEN.id) is None
+    assert await store.member(own.id, BEN.id) is None
