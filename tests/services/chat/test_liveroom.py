@@ -273,6 +273,21 @@ async def test_a_failed_commit_fails_its_whole_batch_and_no_other(stage: Stage) 
     assert [event.message.text for event in stage.listener.events] == ["text of ahead", "text of behind"]
 
 
+async def test_a_commit_that_lands_after_it_was_given_up_on_is_heard(stage: Stage) -> None:
+    """When a retry finds out that the first try went through after all, subscribers hear it without another message."""
+    stage.store.faults = ["refused"]
+    with pytest.raises(Unavailable):
+        await stage.send("a")
+    stage.rooms.tidy()
+    await stage.quiet()  # as far as the room can tell now, there was nothing
+    await Store(stage.db).append(stage.room.row.id, [Draft(ANN, "a", "text of a", now(), None)])
+    assert (await stage.send("a")).seq == 1
+    await stage.quiet()
+    stage.rooms.tidy()
+    await stage.quiet()
+    assert stage.listener.revs == [1]
+
+
 async def test_the_queue_has_a_bound(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """More than so many waiting messages are refused at once."""
     monkeypatch.setattr(liveroom, "MAX_QUEUED", 5)

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from server import Conflict, InvalidParams
+from server.db import now
 from server.service.harness import Client, ServiceHarness
 from services.chat import Chat, service, wire
 from services.chat.models import Room
-from services.chat.store import Store
+from services.chat.store import Draft, Store
 from tests.services.chat.people import say, texts
 
 
@@ -133,6 +134,24 @@ async def test_a_connection_that_ends_while_joining_leaves_nobody_behind(
     joined = await ben.call("rooms.join", room="lobby")
     assert [user["name"] for user in joined["present"]] == ["ben"]
     assert chat.incidents == []
+
+
+@pytest.mark.parametrize("params", [{}, {"after": 0}, {"after": 0, "limit": 1}])
+async def test_a_snapshot_ends_where_the_live_events_begin(
+    chat: ServiceHarness[Chat], ann: Client, params: dict[str, int]
+) -> None:
+    """What another process has written and nobody here was given yet is no part of the answer: it follows it."""
+    await ann.call("rooms.join", room="lobby")
+    await say(ann, "a")
+    store = Store(chat.db)
+    room = await store.room("lobby")
+    assert room is not None
+    assert ann.user is not None
+    await store.append(room.id, [Draft(wire.User(ann.user.id, "ann"), "elsewhere", "b", now(), None)])
+    joined = await ann.call("rooms.join", room="lobby", **params)
+    assert (texts(joined["messages"]), joined["last_rev"]) == (["a"], 1)
+    await say(ann, "c")
+    assert [(await ann.event("message"))["message"]["text"] for _ in range(3)] == ["a", "b", "c"]
 
 
 async def test_joining_again_does_not_double(ann: Client, ben: Client) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 
 import pytest
@@ -11,6 +12,8 @@ from server import Conflict, ConnectionClosed, InvalidParams, NotAllowed, NotFou
 from server.errors import MethodNotFound
 from server.service.harness import Client, ServiceHarness
 from services.chat import Chat, service
+from services.chat.models import Member
+from services.chat.store import Store
 from tests.services.chat.people import MESSAGE, ROOM, presence, say, texts
 
 # Rooms.
@@ -288,6 +291,28 @@ async def test_pipelined_messages_keep_their_order(chat: ServiceHarness[Chat], a
     await asyncio.gather(*(asyncio.ensure_future(say(ann, text)) for text in wanted))
     heard = [(await ben.event("message"))["message"]["text"] for _ in wanted]
     assert heard == wanted
+
+
+async def test_the_first_message_is_not_overtaken(
+    chat: ServiceHarness[Chat], ann: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The order holds even when the first message takes long to be let in and the next ones would not."""
+    assert ann.user is not None
+    store = Store(chat.db)
+    room = await store.room("lobby")
+    assert room is not None
+    await store.add_member(room.id, ann.user.id)  # who is a member since an earlier start is not known by heart
+    member, calls = Store.member, itertools.count()
+
+    async def slow_at_first(self: Store, room: int, user: int) -> Member | None:
+        if next(calls) == 0:
+            for _ in range(20):
+                await chat.db.ping()
+        return await member(self, room, user)
+
+    monkeypatch.setattr(Store, "member", slow_at_first)
+    await asyncio.gather(*(asyncio.ensure_future(say(ann, text)) for text in "abc"))
+    assert texts((await ann.call("messages.history", room="lobby"))["messages"]) == list("abc")
 
 
 async def test_typing(ann: Client, ben: Client, monkeypatch: pytest.MonkeyPatch) -> None:
