@@ -26,6 +26,8 @@ from services.chat.store import Draft, Store
 
 CHAT = Path(liveroom.__file__).parent / "migrations"
 ANN = wire.User(1, "ann")
+WAIT_SECONDS = 10.0
+"""How long a test waits for what has to come, before it fails."""
 
 
 class Listener:
@@ -137,8 +139,14 @@ class Stage:
 
     async def quiet(self) -> None:
         """Wait until everything that was begun is through, and heard."""
-        while self.tasks:
-            await asyncio.wait(tuple(self.tasks))
+        try:
+            async with asyncio.timeout(WAIT_SECONDS):
+                while self.tasks:
+                    await asyncio.wait(tuple(self.tasks))
+        except TimeoutError:
+            for task in self.tasks:
+                task.cancel()
+            raise
         for _ in range(5):
             await asyncio.sleep(0)
 
@@ -230,8 +238,9 @@ async def test_a_look_up_by_nonce_that_fails_leaves_nobody_waiting(
     first = await stage.send("a")
     monkeypatch.setattr(liveroom, "COMMIT_SECONDS", 0.05)
     stage.store.read_faults = [fault]
-    with pytest.raises(Unavailable):
-        await stage.send("a")
+    async with asyncio.timeout(WAIT_SECONDS):
+        with pytest.raises(Unavailable):
+            await stage.send("a")
     await asyncio.gather(*stage.tasks, return_exceptions=True)
     monkeypatch.undo()
     assert await stage.send("a") == first
