@@ -80,10 +80,15 @@ class Store:
 
     async def add_member(self, room: int, user: int) -> Member:
         """Make somebody a member, or find that they are."""
-        await Member.insert_many(self._db, [{Member.room: room, Member.user: user}]).on_conflict_ignore()
-        member = await self.member(room, user)
-        assert member is not None
-        return member
+        # One unit: a leave on another device comes before it or after it, not between.
+        _, (member,) = await self._db.atomic(
+            [
+                Member.insert_many(None, [{Member.room: room, Member.user: user}]).on_conflict_ignore(),
+                Member.select(None).where(Member.room == room, Member.user == user),
+            ]
+        )
+        added: Member = member
+        return added
 
     async def remove_member(self, room: int, user: int) -> None:
         """End a membership."""
