@@ -15,7 +15,7 @@ from bench.report import Machine
 GOAL = 1.5
 """What 100 rows as objects may cost, in relation to the bare driver's tuples."""
 NOISE = 1.05
-"""Whose ratio is nearer to 1 than this is neither ahead nor behind."""
+"""Whoever is ahead by less than this factor is not called faster."""
 
 
 class Column(msgspec.Struct, frozen=True):
@@ -211,7 +211,11 @@ def _standing(table: Table) -> str:
         for entry in peers
         if (ratio := table.ratio(entry.module, operation)) is not None and ratio * NOISE < 1
     ]
-    return f"Faster than DbObject: {', '.join(ahead)}." if ahead else "No ORM is faster than DbObject in anything."
+    return (
+        f"Faster than DbObject: {', '.join(ahead)}."
+        if ahead
+        else f"No ORM is faster than DbObject by more than {NOISE - 1:.0%} in anything."
+    )
 
 
 def figure(value: float) -> str:

@@ -32,7 +32,7 @@ class TortoiseOrm(Contestant):
             engine = "tortoise.backends.sqlite"
             credentials = {"file_path": sqlite_path(url), "journal_mode": "WAL", "synchronous": SYNCHRONOUS}
             # SQLite's default, which all others have. Tortoise's own limit of 16 KiB lets the log shrink and grow
-            # again, and so makes each synchronous commit half as slow again.
+            # again, which more than doubles the cost of a synchronous commit.
             credentials["journal_size_limit"] = "-1"
         else:
             engine, credentials = "tortoise.backends.mysql", mysql_arguments(url, "database")
