@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any
+from weakref import WeakValueDictionary
 
 from server import Delivery, Presence, Topic, Unavailable, notification
 from server.db import DatabaseError, UniqueViolation
@@ -287,6 +288,7 @@ class Rooms:
         self._store = store
         self._make = make
         self._rooms: dict[str, LiveRoom] = {}
+        self._turns: WeakValueDictionary[tuple[int, int], asyncio.Lock] = WeakValueDictionary()
 
     def __iter__(self) -> Iterator[LiveRoom]:
         return iter(self._rooms.values())
@@ -308,13 +310,41 @@ class Rooms:
         room.used_at = time.monotonic()
         return room
 
+    # Membership. What is known by heart changes in the order in which the database did: reads, joins and leaves of one
+    # user in one room take turns. Without that an answer that is late would bring back what a leave has ended.
+
     async def member(self, room: LiveRoom, user: int) -> Member | None:
         """Return a user's membership of a room."""
         member = room.members.get(user)
         if member is None:
+            async with self._turn(room, user):
+                member = await self._look(room, user)
+        return member
+
+    async def join(self, room: LiveRoom, user: int) -> bool:
+        """Make a user a member; tells whether they were none before."""
+        async with self._turn(room, user):
+            if await self._look(room, user) is not None:
+                return False
+            room.members[user] = await self._store.add_member(room.row.id, user)
+            return True
+
+    async def leave(self, room: LiveRoom, user: int) -> None:
+        """End a user's membership."""
+        async with self._turn(room, user):
+            await self._store.remove_member(room.row.id, user)
+            room.members.pop(user, None)
+
+    def _turn(self, room: LiveRoom, user: int) -> asyncio.Lock:
+        """Return the lock of a user in a room; it is there for as long as somebody holds it or waits for it."""
+        return self._turns.setdefault((room.row.id, user), asyncio.Lock())
+
+    async def _look(self, room: LiveRoom, user: int) -> Member | None:
+        member = room.members.get(user)
+        if member is None:
             member = await self._store.member(room.row.id, user)
             if member is not None:
-                member = room.members.setdefault(user, member)
+                room.members[user] = member
         return member
 
     def tidy(self) -> None:

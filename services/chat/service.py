@@ -194,8 +194,8 @@ class Chat(RpcService):
         """
         client: Client = caller.state
         live = await self._open_for(caller, room)
-        if await self._rooms.member(live, client.user.id) is None:
-            live.members[client.user.id] = await self._store.add_member(live.row.id, client.user.id)
+        # Only members get this far into a private room; a join would bring back who leaves it at this moment.
+        if live.row.visibility == "public" and await self._rooms.join(live, client.user.id):
             self._tell_user(live, client.user.id)
         messages, complete = await self._snapshot(live, after, min(limit, PAGE_MOST))
         # Nothing is awaited from here on: what follows the answer is exactly what the answer does not have.
@@ -215,8 +215,7 @@ class Chat(RpcService):
         """Be no member any more, on all of one's devices."""
         user = caller.user.id
         live = await self._open_for(caller, room)
-        await self._store.remove_member(live.row.id, user)
-        live.members.pop(user, None)
+        await self._rooms.leave(live, user)
         self._read_marks.pop((live.row.id, user), None)
         for other in self._clients.get(user, ()):
             here = other.state.rooms.pop(room, None)
