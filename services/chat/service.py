@@ -116,6 +116,7 @@ class Chat(RpcService):
         self._rate = RateLimiter(self.settings.messages_per_minute)
         self._active: set[LiveRoom] = set()
         self._read_marks: dict[tuple[int, int], int] = {}
+        self._writing = asyncio.Lock()
         for name in self.settings.default_rooms:
             await self._store.create_room(Room(name=name, title=name.replace("-", " ").capitalize()), None)
         self.spawn(self._tick())
@@ -151,9 +152,10 @@ class Chat(RpcService):
         rooms = []
         for row, role, read_seq in await self._store.rooms_of(user):
             live = self._rooms.get(row.name)
+            member = live.members.get(user) if live else None
             present = live.presence.count if live else 0
             last_rev = live.published_rev if live else row.last_rev
-            read = max(read_seq, self._read_marks.get((row.id, user), 0))
+            read = max(read_seq, member.read_seq) if member else read_seq  # marks are written a moment later
             rooms.append(wire.Room(row.name, row.title, row.topic, row.visibility, present, last_rev, read, role))
         return wire.Rooms(rooms)
 
@@ -365,14 +367,15 @@ class Chat(RpcService):
                 self._everybody.publish(notification("room", live.activity()), Delivery.LATEST, live.name)
 
     async def _write_read_marks(self) -> None:
-        marks, self._read_marks = self._read_marks, {}
-        if not marks:
-            return
-        try:
-            await self._store.mark_read([(room, user, seq) for (room, user), seq in marks.items()])
-        except DatabaseError as error:
-            self.log.warning("read marks not written yet", problem=str(error))
-            self._read_marks = {**marks, **self._read_marks}
+        async with self._writing:  # the end waits for a write that the tick began, and does again what failed
+            marks, self._read_marks = self._read_marks, {}
+            if not marks:
+                return
+            try:
+                await self._store.mark_read([(room, user, seq) for (room, user), seq in marks.items()])
+            except DatabaseError as error:
+                self.log.warning("read marks not written yet", problem=str(error))
+                self._read_marks = {**marks, **self._read_marks}
 
 
 def _merged(messages: list[wire.Message], missed: list[wire.Message], *, by_rev: bool) -> list[wire.Message]:

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from server import Conflict, InvalidParams
-from server.db import now
-from server.service.harness import Client, ServiceHarness
+from server.db import Unavailable, now
+from server.service.harness import WAIT_SECONDS, Client, ServiceHarness
 from services.chat import Chat, service, wire
 from services.chat.models import Room
 from services.chat.store import Draft, Store
-from tests.services.chat.people import say, texts
+from tests.services.chat.people import Held, say, texts
 
 
 async def test_history_pages(ann: Client) -> None:
@@ -244,3 +244,44 @@ async def test_read_marks_end_with_the_membership(ann: Client) -> None:
     await ann.call("read", room="lobby", seq=1)
     await ann.call("rooms.leave", room="lobby")
     assert (await ann.call("rooms.join", room="lobby"))["room"]["read_seq"] == 0
+
+
+async def test_a_mark_counts_while_it_is_being_written(
+    chat: ServiceHarness[Chat], ann: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was acknowledged as read is read, also in the moment in which the database does not have it yet."""
+    await ann.call("rooms.join", room="lobby")
+    await say(ann, "a")
+    writing = Held(monkeypatch, "mark_read", answered=False)
+    await ann.call("read", room="lobby", seq=1)
+    await writing.begun()
+    (room,) = (await ann.call("rooms.list"))["rooms"]
+    assert room["read_seq"] == 1
+    writing.go_on()
+
+
+@pytest.mark.parametrize("error", [None, Unavailable("not now")])
+async def test_the_end_waits_for_marks_that_are_being_written(
+    chat: ServiceHarness[Chat], ann: Client, monkeypatch: pytest.MonkeyPatch, error: Exception | None
+) -> None:
+    """A mark of a write that was under way is durable when the service has stopped, if it has to be done again too."""
+    assert ann.user is not None
+    await ann.call("rooms.join", room="lobby")
+    await say(ann, "a")
+    writing = Held(monkeypatch, "mark_read", answered=False, error=error)
+    await ann.call("read", room="lobby", seq=1)
+    await writing.begun()
+    await ann.leave()
+    await chat.service.end_clients(WAIT_SECONDS)
+    stopping = asyncio.create_task(chat.service.stop())
+    await chat.db.ping()
+    assert not stopping.done()
+    writing.go_on()
+    async with asyncio.timeout(WAIT_SECONDS):
+        await stopping
+    store = Store(chat.db)
+    room = await store.room("lobby")
+    assert room is not None
+    member = await store.member(room.id, ann.user.id)
+    assert member is not None
+    assert member.read_seq == 1
