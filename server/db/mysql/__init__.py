@@ -1,0 +1,1 @@
+"""MySQL and MariaDB, through connections of aiomysql."""
