@@ -24,8 +24,9 @@ ROWS: list[set[str]] = [
     {"auth"},
     {"service"},
     {"http"},
-    {"app"},
+    {"app", "migrated", "progress"},
     {"process"},
+    {"database_commands"},
     {"cli"},
     {"__main__"},
 ]

@@ -3,7 +3,25 @@
 It imports nothing else of the project.
 """
 
-from server.db.columns import BigInteger, Boolean, Bytes, Column, Float, ForeignKey, Integer, Json, Text, Timestamp, now
+from server.db.backends import Result, Statement
+from server.db.column_types import (
+    BigInteger,
+    Boolean,
+    Bytes,
+    Date,
+    Decimal,
+    Enum,
+    Float,
+    Integer,
+    Json,
+    Text,
+    Timestamp,
+    Uuid,
+    Version,
+)
+from server.db.columns import Column, now
+from server.db.common_tables import CommonTable, cte
+from server.db.compound import union, union_all
 from server.db.database import Database, Transaction
 from server.db.errors import (
     DatabaseError,
@@ -12,79 +30,130 @@ from server.db.errors import (
     MigrationFailed,
     NewerSchema,
     NoResult,
+    NotLoaded,
     NotStored,
     OutcomeUnknown,
     QueryError,
     SeveralResults,
+    StaleObject,
+    TransactionConflict,
     Unavailable,
     UniqueViolation,
     UnusableDatabase,
     ValidationError,
 )
-from server.db.expressions import (
-    Expression,
-    Predicate,
+from server.db.expressions import Expression, Predicate
+from server.db.foreign_keys import ForeignKey, Reference
+from server.db.fulltext import FullText
+from server.db.functions import (
+    avg,
+    case,
     coalesce,
     count,
+    current_timestamp,
+    exists,
     length,
     lower,
-    maximum,
-    minimum,
-    total,
+    max_,
+    min_,
+    sum_,
 )
-from server.db.migrations import AddColumn, CreateIndex, CreateTable, RunSql
-from server.db.objects import DbObject
-from server.db.queries import Executor, Query, Statement
+from server.db.objects import DbObject, table
+from server.db.queries import Executor, Query
+from server.db.relations import ManyToMany, Related, Reverse
 from server.db.schema import Index, index, unique
 from server.db.select import Select
+from server.db.steps import (
+    AddColumn,
+    AlterColumn,
+    CreateFullText,
+    CreateIndex,
+    CreateTable,
+    DropColumn,
+    DropFullText,
+    DropIndex,
+    DropTable,
+    RunSql,
+)
+from server.db.writes import excluded
 
 __all__ = [
     "AddColumn",
+    "AlterColumn",
     "BigInteger",
     "Boolean",
     "Bytes",
     "Column",
+    "CommonTable",
+    "CreateFullText",
     "CreateIndex",
     "CreateTable",
     "Database",
     "DatabaseError",
+    "Date",
     "DbObject",
+    "Decimal",
+    "DropColumn",
+    "DropFullText",
+    "DropIndex",
+    "DropTable",
+    "Enum",
     "Executor",
     "Expression",
     "Float",
     "ForeignKey",
     "ForeignKeyViolation",
+    "FullText",
     "Index",
     "Integer",
     "IntegrityError",
     "Json",
+    "ManyToMany",
     "MigrationFailed",
     "NewerSchema",
     "NoResult",
+    "NotLoaded",
     "NotStored",
     "OutcomeUnknown",
     "Predicate",
     "Query",
     "QueryError",
+    "Reference",
+    "Related",
+    "Result",
+    "Reverse",
     "RunSql",
     "Select",
     "SeveralResults",
+    "StaleObject",
     "Statement",
     "Text",
     "Timestamp",
     "Transaction",
+    "TransactionConflict",
     "Unavailable",
     "UniqueViolation",
     "UnusableDatabase",
+    "Uuid",
     "ValidationError",
+    "Version",
+    "avg",
+    "case",
     "coalesce",
     "count",
+    "cte",
+    "current_timestamp",
+    "excluded",
+    "exists",
     "index",
     "length",
     "lower",
-    "maximum",
-    "minimum",
+    "max_",
+    "min_",
     "now",
-    "total",
+    "sum_",
+    "table",
+    "union",
+    "union_all",
     "unique",
 ]

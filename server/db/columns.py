@@ -1,21 +1,24 @@
-"""Columns: on the class an expression for queries, on an object a value that was checked when it was set."""
+"""What every column has: on the class it is an expression, on an object a value that was checked when it was set."""
 
 from __future__ import annotations
 
+import copy
 import datetime as dt
-from collections.abc import Callable
-from typing import Any, ClassVar, Generic, Literal, TypeVar, overload
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, ClassVar, Generic, TypeAlias, TypedDict, TypeVar, overload
 
 import msgspec
 
-from server.db.dialects import Codec, Dialect, Kind
+from server.db.compiler import Compiler
 from server.db.errors import QueryError, ValidationError
-from server.db.expressions import Compiler, Expression
+from server.db.expressions import Expression
+from server.db.value_types import Kind, ValueType
 
 T = TypeVar("T")
-OnDelete = Literal["cascade", "restrict", "set null"]
+Default: TypeAlias = T | Callable[[], T] | Expression[T] | None
+"""A value, a function that makes one, or an expression that the database evaluates."""
 
-_INTEGER_RANGE = range(-(2**63), 2**63)
+NOTHING: frozenset[Any] = frozenset()
 
 
 def now() -> dt.datetime:
@@ -24,29 +27,41 @@ def now() -> dt.datetime:
 
 
 class Table:
-    """What columns and queries know of a table and its rows; `DbObject` is what one subclasses.
+    """A table, when it is the class; a row, when it is an object. `DbObject` is what one subclasses.
 
     Attributes:
         dbo_tablename: the table's name.
         dbo_columns: the columns, in order.
+        dbo_by_name: the same, by name.
         dbo_keys: those of the primary key.
         dbo_expressions: the columns as expressions, in the same order.
         dbo_prefix: the name that a prefix has in queries; None for the class itself.
-        dbo_values: a row's values, in the order of the columns.
+        dbo_home: the class itself, also of a prefix.
+        dbo_cache: what was worked out once for the class and a dialect.
+        dbo_values: a row's values, in the order of the columns; a tuple until the first one is set.
         dbo_changed: the columns that were set since the row was read or written.
         dbo_stored: whether the object has a row; the key's value does not tell.
+        dbo_kept: what the database keeps for columns whose values can change in place, by position.
+        dbo_loaded: related objects that were loaded, by the relation's name.
     """
 
     dbo_tablename: ClassVar[str] = ""
     dbo_columns: ClassVar[tuple[Column[Any], ...]] = ()
+    dbo_by_name: ClassVar[dict[str, Column[Any]]] = {}
     dbo_keys: ClassVar[tuple[Column[Any], ...]] = ()
     dbo_expressions: ClassVar[tuple[ColumnExpression[Any], ...]] = ()
     dbo_prefix: ClassVar[str | None] = None
-    dbo_values: list[Any]
-    dbo_changed: set[Column[Any]]
-    dbo_stored: bool
+    dbo_home: ClassVar[type[Table]]
+    dbo_cache: ClassVar[dict[Any, Any]] = {}
+    dbo_values: Sequence[Any]
 
-    __slots__ = ("__dict__", "dbo_changed", "dbo_stored", "dbo_values")
+    # A row that was read and not touched has nothing but its values; the rest is the class's until it differs.
+    dbo_changed: set[Column[Any]] | frozenset[Column[Any]] = NOTHING
+    dbo_stored: bool = True
+    dbo_kept: dict[int, str | None] | None = None
+    dbo_loaded: dict[str, Any] | None = None
+
+    __slots__ = ("__dict__", "dbo_values")
 
 
 class ColumnExpression(Expression[T]):
@@ -57,22 +72,39 @@ class ColumnExpression(Expression[T]):
         column: the column itself.
     """
 
-    __slots__ = ("column", "kind", "owner")
+    __slots__ = ("column", "owner")
 
     def __init__(self, owner: type[Table], column: Column[T]) -> None:
         self.owner = owner
         self.column = column
-        self.kind = column.kind
+
+    @property
+    def value_type(self) -> ValueType:  # type: ignore[override]  # read only
+        """What the value is."""
+        return self.column.value_type
 
     def compile(self, out: Compiler) -> None:
-        prefix = self.owner.dbo_prefix
-        if prefix is not None or out.qualified:
-            out.name(prefix or self.owner.dbo_tablename)
+        if out.mentioned is not None:
+            out.mentioned.add(self.column)
+        if out.qualified or self.owner.dbo_prefix is not None:
+            out.name(written_name(self.owner))
             out.text(".")
+        elif out.home is not None and self.owner.dbo_home is not out.home:
+            raise QueryError(f"{self!r} is of another table than the query; join it")
         out.name(self.column.name)
 
     def __repr__(self) -> str:
         return f"<{self.owner.__name__}.{self.column.name}>"
+
+
+class Options(TypedDict, total=False):
+    """What every column takes beside its own arguments; `Column` says what each means."""
+
+    primary_key: bool
+    unique: bool
+    index: bool
+    immutable: bool
+    check: Callable[[Any], object] | None
 
 
 class Column(Generic[T]):
@@ -81,17 +113,22 @@ class Column(Generic[T]):
     Args:
         primary_key: part of the table's key.
         nullable: may be without a value.
-        default: a value, or a function that makes one, for objects that are made without it.
+        default: a value, or a function that makes one, for objects that are made without it; an expression is
+            evaluated by the database.
         unique: no two rows have the same value.
         index: the database keeps an index.
         immutable: is never written after the insert.
+        check: is called with each value that is set, and raises ValueError with a reason for one that does not fit.
 
     Attributes:
+        value_type: what the value is.
         name: the attribute's and the column's name.
         position: its place among the class's columns.
+        table: the table's name.
+        counting: whether the database counts the key by itself.
     """
 
-    kind: Kind
+    value_type: ValueType
 
     def __init__(
         self,
@@ -102,6 +139,7 @@ class Column(Generic[T]):
         unique: bool = False,
         index: bool = False,
         immutable: bool = False,
+        check: Callable[[Any], object] | None = None,
     ) -> None:
         self.primary_key = primary_key
         self.nullable = nullable
@@ -109,13 +147,19 @@ class Column(Generic[T]):
         self.unique = unique
         self.index = index
         self.immutable = immutable or primary_key
+        self.check = check
         self.name = ""
         self.position = -1
         self.table = ""
+        self.counting = False
 
-    def __set_name__(self, owner: type[Table], name: str) -> None:
+    def bind(self, owner: type[Table], name: str, position: int) -> None:
+        """Take a place in a table."""
         self.name = name
+        self.position = position
         self.table = owner.dbo_tablename
+        if self.default is not None and not callable(self.default) and not isinstance(self.default, Expression):
+            self.default = self.validated(self.default)
 
     @overload
     def __get__(self, instance: None, owner: type[Table]) -> ColumnExpression[T]: ...
@@ -127,16 +171,31 @@ class Column(Generic[T]):
         return instance.dbo_values[self.position]
 
     def __set__(self, instance: Table, value: T) -> None:
-        if instance.dbo_stored and self.immutable:
-            raise ValidationError(self.table, self.name, "is immutable")
+        if self.immutable and instance.dbo_stored:
+            raise self.invalid("is immutable")
         self.assign(instance, value)
 
     def assign(self, instance: Table, value: Any) -> None:
         """Check a value and set it, and note that it changed."""
         value = self.validated(value)
-        if instance.dbo_values[self.position] != value:
-            instance.dbo_values[self.position] = value
+        if instance.dbo_values[self.position] == value:
+            return
+        self.put(instance, value)
+        self.note(instance)
+
+    def note(self, instance: Table) -> None:
+        """Note that the value is not what the database has."""
+        if isinstance(instance.dbo_changed, set):
             instance.dbo_changed.add(self)
+        else:
+            instance.dbo_changed = {self}
+
+    def put(self, instance: Table, value: Any) -> None:
+        """Set a value that the database has."""
+        values = instance.dbo_values
+        if not isinstance(values, list):
+            values = instance.dbo_values = list(values)
+        values[self.position] = value
 
     def validated(self, value: Any) -> Any:
         """Return the value as the column keeps it.
@@ -148,11 +207,31 @@ class Column(Generic[T]):
             if self.nullable or self.generated:
                 return None
             raise self.invalid("needs a value")
-        return self.checked(value)
-
-    def checked(self, value: Any) -> Any:
-        """Check a value that is not None; subclasses say what fits."""
+        try:
+            value = self.value_type.checked(value)
+            if self.check is not None:
+                self.check(value)
+        except (TypeError, ValueError, msgspec.ValidationError) as error:
+            raise self.invalid(str(error)) from None
         return value
+
+    def validated_many(self, values: Iterable[Any]) -> list[Any]:
+        """Return the values of many rows as the column keeps them, and expressions as they are.
+
+        Raises:
+            ValidationError: one does not fit.
+        """
+        value_type, own = self.value_type, self.check
+        found = []
+        for value in values:
+            if value is None or own is not None or isinstance(value, Expression):
+                found.append(value if isinstance(value, Expression) else self.validated(value))
+                continue
+            try:
+                found.append(value_type.checked(value))
+            except (TypeError, ValueError, msgspec.ValidationError):
+                found.append(self.validated(value))  # raises, or takes what stands for the value, such as an object
+        return found
 
     def invalid(self, reason: str) -> ValidationError:
         """Make the error that names table, column and reason."""
@@ -161,235 +240,42 @@ class Column(Generic[T]):
     @property
     def generated(self) -> bool:
         """Whether the database makes the value when there is none."""
-        return False
+        return self.counting or isinstance(self.default, Expression)
+
+    @property
+    def mutable(self) -> bool:
+        """Whether a value can change in place, unnoticed."""
+        return self.value_type.kind is Kind.JSON
 
     def initial(self) -> Any:
         """Return the value of a new object that was made without one."""
-        return self.default() if callable(self.default) else self.default
+        default = self.default
+        if default is None or isinstance(default, Expression):
+            return None
+        if callable(default):
+            return self.validated(default())
+        return copy.deepcopy(default) if self.mutable else default
 
-    def decoder(self, dialect: Dialect) -> Codec | None:
-        """Return what makes the Python value of what the database keeps; None where it is the same."""
-        return dialect.decoders.get(self.kind)
+    def unsaid(self) -> Any:
+        """Return the value of a row beside others that name this column, and which does not."""
+        return self.default if isinstance(self.default, Expression) else self.initial()
 
-
-class Integer(Column[T]):
-    """A whole number of 64 bits. As the only primary key it is made by the database."""
-
-    kind = Kind.INTEGER
-
-    @overload
-    def __init__(self: Integer[int], *, primary_key: bool = ..., nullable: Literal[False] = ...,
-                 default: int | Callable[[], int] | None = ..., unique: bool = ..., index: bool = ...,
-                 immutable: bool = ...) -> None: ...  # fmt: skip
-    @overload
-    def __init__(self: Integer[int | None], *, nullable: Literal[True],
-                 default: int | Callable[[], int] | None = ..., unique: bool = ..., index: bool = ...,
-                 immutable: bool = ...) -> None: ...  # fmt: skip
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-
-    def checked(self, value: Any) -> int:
-        if type(value) is not int:
-            raise self.invalid(f"is a whole number, not {type(value).__name__}")
-        if value not in _INTEGER_RANGE:
-            raise self.invalid("does not fit into 64 bits")
-        return value
-
-    @property
-    def generated(self) -> bool:
-        return self.primary_key
+    def counts(self, keys: Sequence[Column[Any]]) -> bool:
+        """Whether the database counts this column by itself: the only key, a whole number without a default."""
+        return list(keys) == [self] and self.default is None and self.value_type.kind is Kind.INTEGER
 
 
-class BigInteger(Integer[T]):
-    """A whole number of 64 bits where a database also has shorter ones."""
-
-    kind = Kind.BIG_INTEGER
-
-
-class Float(Column[T]):
-    """A floating-point number of 64 bits."""
-
-    kind = Kind.FLOAT
-
-    @overload
-    def __init__(self: Float[float], *, nullable: Literal[False] = ...,
-                 default: float | Callable[[], float] | None = ..., unique: bool = ..., index: bool = ...,
-                 immutable: bool = ...) -> None: ...  # fmt: skip
-    @overload
-    def __init__(self: Float[float | None], *, nullable: Literal[True],
-                 default: float | Callable[[], float] | None = ..., unique: bool = ..., index: bool = ...,
-                 immutable: bool = ...) -> None: ...  # fmt: skip
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-
-    def checked(self, value: Any) -> float:
-        if type(value) not in (int, float):
-            raise self.invalid(f"is a number, not {type(value).__name__}")
-        return float(value)
+def written_name(owner: type[Table]) -> str:
+    """Return the name that stands before a column where names are qualified."""
+    return owner.dbo_prefix or owner.dbo_tablename
 
 
-class Boolean(Column[T]):
-    """True or false."""
+def single_key(owner: type[Table]) -> Column[Any]:
+    """Return the only column of a primary key.
 
-    kind = Kind.BOOLEAN
-
-    @overload
-    def __init__(self: Boolean[bool], *, nullable: Literal[False] = ..., default: bool | None = ...,
-                 index: bool = ..., immutable: bool = ...) -> None: ...  # fmt: skip
-    @overload
-    def __init__(self: Boolean[bool | None], *, nullable: Literal[True], default: bool | None = ...,
-                 index: bool = ..., immutable: bool = ...) -> None: ...  # fmt: skip
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-
-    def checked(self, value: Any) -> bool:
-        if type(value) is not bool:
-            raise self.invalid(f"is true or false, not {type(value).__name__}")
-        return value
-
-
-class Text(Column[T]):
-    """Text.
-
-    Args:
-        max_length: characters at the most; needed where the column is indexed and the database is MySQL.
+    Raises:
+        QueryError: the key has another number of columns.
     """
-
-    kind = Kind.TEXT
-
-    @overload
-    def __init__(self: Text[str], *, max_length: int | None = ..., primary_key: bool = ...,
-                 nullable: Literal[False] = ..., default: str | Callable[[], str] | None = ...,
-                 unique: bool = ..., index: bool = ..., immutable: bool = ...) -> None: ...  # fmt: skip
-    @overload
-    def __init__(self: Text[str | None], *, max_length: int | None = ..., nullable: Literal[True],
-                 default: str | Callable[[], str] | None = ..., unique: bool = ..., index: bool = ...,
-                 immutable: bool = ...) -> None: ...  # fmt: skip
-    def __init__(self, *, max_length: int | None = None, **options: Any) -> None:
-        super().__init__(**options)
-        self.max_length = max_length
-
-    def checked(self, value: Any) -> str:
-        if not isinstance(value, str):
-            raise self.invalid(f"is text, not {type(value).__name__}")
-        if self.max_length is not None and len(value) > self.max_length:
-            raise self.invalid(f"has at most {self.max_length} characters")
-        if not value.isascii() and any("\ud800" <= c <= "\udfff" for c in value):
-            raise self.invalid("has no half of a surrogate pair")
-        return value
-
-
-class Timestamp(Column[T]):
-    """A moment: an aware datetime, kept in UTC to the microsecond."""
-
-    kind = Kind.TIMESTAMP
-
-    @overload
-    def __init__(self: Timestamp[dt.datetime], *, nullable: Literal[False] = ...,
-                 default: dt.datetime | Callable[[], dt.datetime] | None = ..., unique: bool = ...,
-                 index: bool = ..., immutable: bool = ...) -> None: ...  # fmt: skip
-    @overload
-    def __init__(self: Timestamp[dt.datetime | None], *, nullable: Literal[True],
-                 default: dt.datetime | Callable[[], dt.datetime] | None = ..., unique: bool = ...,
-                 index: bool = ..., immutable: bool = ...) -> None: ...  # fmt: skip
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-
-    def checked(self, value: Any) -> dt.datetime:
-        if not isinstance(value, dt.datetime):
-            raise self.invalid(f"is a moment, not {type(value).__name__}")
-        if value.tzinfo is None:
-            raise self.invalid("needs a time zone: datetime.now(UTC)")
-        return value.astimezone(dt.UTC)
-
-
-class Bytes(Column[T]):
-    """Bytes.
-
-    Args:
-        max_length: bytes at the most.
-    """
-
-    kind = Kind.BYTES
-
-    @overload
-    def __init__(self: Bytes[bytes], *, max_length: int | None = ..., primary_key: bool = ...,
-                 nullable: Literal[False] = ..., default: bytes | None = ..., unique: bool = ...,
-                 index: bool = ..., immutable: bool = ...) -> None: ...  # fmt: skip
-    @overload
-    def __init__(self: Bytes[bytes | None], *, max_length: int | None = ..., nullable: Literal[True],
-                 default: bytes | None = ..., unique: bool = ..., index: bool = ...,
-                 immutable: bool = ...) -> None: ...  # fmt: skip
-    def __init__(self, *, max_length: int | None = None, **options: Any) -> None:
-        super().__init__(**options)
-        self.max_length = max_length
-
-    def checked(self, value: Any) -> bytes:
-        if not isinstance(value, bytes):
-            raise self.invalid(f"is bytes, not {type(value).__name__}")
-        if self.max_length is not None and len(value) > self.max_length:
-            raise self.invalid(f"has at most {self.max_length} bytes")
-        return value
-
-
-class Json(Column[T]):
-    """A value of a type that msgspec knows, kept as JSON text.
-
-    Args:
-        type_: the type, such as `list[str]` or a msgspec Struct.
-    """
-
-    kind = Kind.JSON
-
-    def __init__(self, type_: type[T], **options: Any) -> None:
-        super().__init__(**options)
-        self.type = type_
-        self._decoder = msgspec.json.Decoder(type_)
-
-    def decoder(self, dialect: Dialect) -> Codec | None:  # noqa: ARG002 JSON is JSON in every dialect
-        return self._decoder.decode
-
-    def checked(self, value: Any) -> Any:
-        try:
-            return msgspec.convert(value, self.type)
-        except msgspec.ValidationError as error:
-            raise self.invalid(str(error)) from None
-
-
-class ForeignKey(Column[T]):
-    """The key of a row of another table.
-
-    Args:
-        target: the class of the other table; its primary key is one column.
-        on_delete: what the database does when that row is deleted.
-    """
-
-    kind = Kind.BIG_INTEGER
-
-    @overload
-    def __init__(self: ForeignKey[int], target: type[Table], *, on_delete: OnDelete = ...,
-                 primary_key: bool = ..., nullable: Literal[False] = ..., unique: bool = ..., index: bool = ...,
-                 immutable: bool = ...) -> None: ...  # fmt: skip
-    @overload
-    def __init__(self: ForeignKey[int | None], target: type[Table], *, on_delete: OnDelete = ...,
-                 nullable: Literal[True], unique: bool = ..., index: bool = ...,
-                 immutable: bool = ...) -> None: ...  # fmt: skip
-    def __init__(self, target: type[Table], *, on_delete: OnDelete = "restrict", **options: Any) -> None:
-        super().__init__(**options)
-        keys = target.dbo_keys
-        if len(keys) != 1:
-            raise QueryError(f"{target.__name__} has no single primary key to refer to")
-        self.target = target
-        self.on_delete = on_delete
-        self.kind = keys[0].kind
-        self._key = keys[0]
-
-    def checked(self, value: Any) -> Any:
-        if isinstance(value, self.target):
-            value = value.dbo_values[self._key.position]
-        if value is None:
-            raise self.invalid(f"refers to a {self.target.__name__} that is not stored yet")
-        try:
-            return self._key.checked(value)
-        except ValidationError as error:
-            raise self.invalid(error.reason) from None
+    if len(owner.dbo_keys) != 1:
+        raise QueryError(f"{owner.__name__} has no primary key of one column")
+    return owner.dbo_keys[0]

@@ -1,7 +1,8 @@
 """What can go wrong with a database, as one tree.
 
 DatabaseError
-├── Unavailable             the database cannot do it now; the statement had no effect, a retry may succeed
+├── Unavailable             the database cannot do it now; nothing was written, a retry may succeed
+│   ├── TransactionConflict a deadlock, or a lock that was not free in time: the whole transaction can be repeated
 │   └── OutcomeUnknown      the connection was lost in a commit; look before you repeat
 ├── UnusableDatabase        the file or the schema cannot be used by this version; starting again won't help
 │   └── NewerSchema         the database was made by a newer version
@@ -12,6 +13,8 @@ DatabaseError
 ├── ValidationError         a value does not fit its column; names table, column and reason
 ├── QueryError              the query cannot be written or run like this: a programming error
 ├── NotStored               the object has no row (yet, or any more)
+├── StaleObject             somebody else has changed the row since the object was read
+├── NotLoaded               a related object was asked for that was not loaded
 ├── NoResult                exactly one row was expected and there was none
 └── SeveralResults          exactly one row was expected and there were more
 """
@@ -20,15 +23,29 @@ from __future__ import annotations
 
 
 class DatabaseError(Exception):
-    """Root of everything that DbObject raises on purpose."""
+    """Root of everything that DbObject raises on purpose.
+
+    Attributes:
+        retryable: whether the same may succeed a moment later, without a look at what happened.
+    """
+
+    retryable = False
 
 
 class Unavailable(DatabaseError):
     """The database cannot do it now: busy, full, away. Nothing was written; a retry may succeed."""
 
+    retryable = True
+
+
+class TransactionConflict(Unavailable):
+    """A deadlock, or a lock that was not free in time. The transaction was rolled back; all of it can be repeated."""
+
 
 class OutcomeUnknown(Unavailable):
     """The connection was lost while a commit was under way: it may or may not have happened."""
+
+    retryable = False
 
 
 class UnusableDatabase(DatabaseError):
@@ -40,7 +57,7 @@ class NewerSchema(UnusableDatabase):
 
 
 class MigrationFailed(DatabaseError):
-    """A migration did not go through and left no trace; the text names it and its statement."""
+    """A migration did not go through; the text names it and its statement, and says what of it stays, if anything."""
 
 
 class IntegrityError(DatabaseError):
@@ -77,6 +94,14 @@ class QueryError(DatabaseError):
 
 class NotStored(DatabaseError):
     """The object has no row: it was not inserted, or it was deleted."""
+
+
+class StaleObject(DatabaseError):
+    """Somebody else has changed the row since the object was read: refresh it, and decide again."""
+
+
+class NotLoaded(DatabaseError):
+    """A related object was asked for without waiting, and it was not loaded: use `with_`, or `await get(db)`."""
 
 
 class NoResult(DatabaseError):

@@ -1,105 +1,51 @@
-"""Expressions: what Python's operators build, and how it becomes SQL text and, apart from it, arguments."""
+"""Expressions: what Python's operators build."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
-from server.db.dialects import Dialect, Kind
+from server.db.compiler import Compilable, Compiler
 from server.db.errors import QueryError
+from server.db.value_types import BOOLEAN, FLOAT, INTEGER, TEXT, Kind, ValueType
 
 T = TypeVar("T")
-
-_LIKE_ESCAPE = "\\"
-_LIKE_SPECIAL = str.maketrans({c: _LIKE_ESCAPE + c for c in "\\%_"})
-
-
-class Compiler:
-    """Collects the text and the arguments of one statement.
-
-    Args:
-        dialect: the database that the statement is for.
-
-    Attributes:
-        arguments: the values, in the order of their placeholders.
-        qualified: whether columns are written with their table's name.
-    """
-
-    __slots__ = ("_parts", "arguments", "dialect", "qualified")
-
-    def __init__(self, dialect: Dialect) -> None:
-        self.dialect = dialect
-        self.arguments: list[Any] = []
-        self.qualified = False
-        self._parts: list[str] = []
-
-    @property
-    def sql(self) -> str:
-        """The text so far."""
-        return "".join(self._parts)
-
-    def text(self, text: str) -> None:
-        """Add SQL text; never a value."""
-        self._parts.append(text)
-
-    def name(self, name: str) -> None:
-        """Add an identifier."""
-        self._parts.append(self.dialect.quote(name))
-
-    def value(self, value: Any, kind: Kind | None) -> None:
-        """Add a placeholder and its argument, in the form in which the database keeps it."""
-        encoder = None if kind is None or value is None else self.dialect.encoders.get(kind)
-        self.arguments.append(value if encoder is None else encoder(value))
-        self._parts.append(self.dialect.placeholder)
-
-    def separated(self, expressions: Iterable[Compilable], separator: str = ", ") -> None:
-        """Add expressions with something between them."""
-        for index, expression in enumerate(expressions):
-            if index:
-                self._parts.append(separator)
-            expression.compile(self)
-
-
-class Compilable(ABC):
-    """Whatever can write itself into a statement."""
-
-    __slots__ = ()
-
-    @abstractmethod
-    def compile(self, out: Compiler) -> None:
-        """Write text and arguments."""
+Nulls = Literal["first", "last"]
 
 
 class Expression(Compilable, Generic[T]):
     """Something that has a value for each row: a column, a function of columns, a subquery.
 
     Attributes:
-        kind: what the value is, so that arguments beside it are kept in the same form; None when it is unknown.
+        value_type: what the value is, so that arguments beside it are kept in the same form; None when it is unknown.
     """
 
     __slots__ = ()
-    kind: Kind | None = None
+    value_type: ValueType | None = None
+
+    def operand(self, value: Any) -> Expression[Any]:
+        """Return an expression as it is, and a value as an argument of this expression's type."""
+        return value if isinstance(value, Expression) else Value(value, self.value_type)
 
     # Comparisons.
 
     def __eq__(self, other: Expression[T] | T) -> Predicate:  # type: ignore[override]  # builds SQL, as every ORM's does
-        return _compare(self, "=", other)
+        return self._compare("=", other)
 
     def __ne__(self, other: Expression[T] | T) -> Predicate:  # type: ignore[override]  # builds SQL
-        return _compare(self, "<>", other)
+        return self._compare("<>", other)
 
     def __lt__(self, other: Expression[T] | T) -> Predicate:
-        return _compare(self, "<", other)
+        return self._compare("<", other)
 
     def __le__(self, other: Expression[T] | T) -> Predicate:
-        return _compare(self, "<=", other)
+        return self._compare("<=", other)
 
     def __gt__(self, other: Expression[T] | T) -> Predicate:
-        return _compare(self, ">", other)
+        return self._compare(">", other)
 
     def __ge__(self, other: Expression[T] | T) -> Predicate:
-        return _compare(self, ">=", other)
+        return self._compare(">=", other)
 
     __hash__ = object.__hash__
 
@@ -109,79 +55,116 @@ class Expression(Compilable, Generic[T]):
             "and is_null() or in_() instead of `is None` or `in`"
         )
 
+    def _compare(self, operator: str, other: Any) -> Predicate:
+        if other is None:
+            raise QueryError(f"nothing is {operator} NULL in SQL; write is_null() or is_not_null()")
+        return Comparison(self, operator, self.operand(other))
+
     def is_null(self) -> Predicate:
         """Tell whether there is no value."""
-        return Postfix(self, " IS NULL")
+        return Template("{} IS NULL", self)
 
     def is_not_null(self) -> Predicate:
         """Tell whether there is a value."""
-        return Postfix(self, " IS NOT NULL")
+        return Template("{} IS NOT NULL", self)
 
     def between(self, low: Expression[T] | T, high: Expression[T] | T) -> Predicate:
         """Tell whether the value lies between two others, both included."""
-        return (self >= low) & (self <= high)
+        return Template("{} BETWEEN {} AND {}", self, self.operand(low), self.operand(high))
 
     def in_(self, values: Iterable[T] | Compilable) -> Predicate:
         """Tell whether the value is one of a list, which may be empty, or of a subquery's."""
         if isinstance(values, Compilable):
             return Membership(self, values)
-        return Membership(self, [operand(value, self.kind) for value in values])
+        if isinstance(values, str | bytes):
+            raise QueryError("in_ takes a list of values, not a text")
+        return Membership(self, [self.operand(value) for value in values])
 
-    # Text. What the user typed is never a pattern.
+    # Text. What somebody typed is never a pattern.
 
     def startswith(self, text: str) -> Predicate:
-        """Tell whether the text begins with another; `%` and `_` in it are themselves."""
-        return Like(self, text.translate(_LIKE_SPECIAL) + "%")
+        """Tell whether the text begins with another. An index on the column is used."""
+        beyond = _beyond(text)
+        low = Comparison(self, ">=", Value(text, TEXT))
+        return low if beyond is None else low & Comparison(self, "<", Value(beyond, TEXT))
 
     def endswith(self, text: str) -> Predicate:
         """Tell whether the text ends with another."""
-        return Like(self, "%" + text.translate(_LIKE_SPECIAL))
+        if not text:
+            return self.startswith(text)
+        return Ending(self, text)
 
     def contains(self, text: str) -> Predicate:
         """Tell whether the text has another in it."""
-        return Like(self, "%" + text.translate(_LIKE_SPECIAL) + "%")
+        return Template("instr({}, {}) > 0", self, Value(text, TEXT))
 
     def like(self, pattern: str) -> Predicate:
-        """Compare with a pattern in which `%` is any text and `_` any character; a backslash escapes them."""
+        """Compare with a pattern, heeding case: `%` is any text, `_` any character; a backslash escapes them."""
         return Like(self, pattern)
 
     # Arithmetic and concatenation.
 
     def __add__(self, other: Expression[T] | T) -> Expression[T]:
-        return Binary(self, "+", operand(other, self.kind), self.kind)
+        return Binary(self, "+", self.operand(other), self.value_type)
 
     def __radd__(self, other: T) -> Expression[T]:
-        return Binary(operand(other, self.kind), "+", self, self.kind)
+        return Binary(self.operand(other), "+", self, self.value_type)
 
     def __sub__(self, other: Expression[T] | T) -> Expression[T]:
-        return Binary(self, "-", operand(other, self.kind), self.kind)
+        return Binary(self, "-", self.operand(other), self.value_type)
 
     def __rsub__(self, other: T) -> Expression[T]:
-        return Binary(operand(other, self.kind), "-", self, self.kind)
+        return Binary(self.operand(other), "-", self, self.value_type)
 
-    def __mul__(self, other: Expression[T] | T) -> Expression[T]:
-        return Binary(self, "*", operand(other, self.kind), self.kind)
+    def __mul__(self, other: Expression[T] | T | int) -> Expression[T]:
+        if self.value_type is not None and self.value_type.kind is Kind.DECIMAL:
+            return Binary(self, "*", _whole(other), self.value_type)
+        return Binary(self, "*", self.operand(other), self.value_type)
 
-    def concat(self, other: Expression[T] | T) -> Expression[T]:
-        """Join two texts."""
-        return Binary(self, "||", operand(other, self.kind), self.kind)
+    def __rmul__(self, other: T | int) -> Expression[T]:
+        return self * other
+
+    def __truediv__(self, other: Expression[Any] | float) -> Expression[float]:
+        """Divide as Python does: the result is a floating-point number, and NULL when the divisor is 0."""
+        if self.value_type is not None and self.value_type.kind is Kind.DECIMAL:
+            raise QueryError("a decimal number is divided in Python, where it is said how to round")
+        return Quotient(self, _number(other))
+
+    def __mod__(self, other: Expression[int] | int) -> Expression[int]:
+        """The remainder of a division of whole numbers; it has the sign of the dividend, as in SQL."""
+        return Remainder(self, other if isinstance(other, Expression) else Value(other, INTEGER))
+
+    def __neg__(self) -> Expression[T]:
+        return Enclosed("(- {})", self.value_type, self)
+
+    def concat(self, *others: Expression[Any] | str) -> Expression[str]:
+        """Join texts."""
+        return Concatenation((self, *(o if isinstance(o, Expression) else Value(o, TEXT) for o in others)))
+
+    def label(self, name: str) -> Labelled[T]:
+        """Give it a name among the columns of a query."""
+        return Labelled(self, name)
 
     # Order.
 
-    def asc(self) -> Ordering:
-        """Order by this, smallest first."""
-        return Ordering(self, "")
+    def asc(self, *, nulls: Nulls | None = None) -> Ordering:
+        """Order by this, smallest first.
 
-    def desc(self) -> Ordering:
-        """Order by this, largest first."""
-        return Ordering(self, " DESC")
+        Args:
+            nulls: where rows without a value come; by default before the smallest.
+        """
+        return Ordering(self, descending=False, nulls=nulls)
+
+    def desc(self, *, nulls: Nulls | None = None) -> Ordering:
+        """Order by this, largest first; rows without a value come behind the smallest unless `nulls` says otherwise."""
+        return Ordering(self, descending=True, nulls=nulls)
 
 
 class Predicate(Expression[bool]):
     """An expression that is true or not for each row."""
 
     __slots__ = ()
-    kind = Kind.BOOLEAN
+    value_type = BOOLEAN
 
     def __and__(self, other: Predicate) -> Predicate:
         return Logical(self, "AND", other)
@@ -196,33 +179,114 @@ class Predicate(Expression[bool]):
 class Value(Expression[T]):
     """A value from Python; it travels apart from the text."""
 
-    __slots__ = ("kind", "value")
+    __slots__ = ("value", "value_type")
 
-    def __init__(self, value: T, kind: Kind | None = None) -> None:
+    def __init__(self, value: T, value_type: ValueType | None = None) -> None:
         self.value = value
-        self.kind = kind
+        self.value_type = value_type
 
     def compile(self, out: Compiler) -> None:
-        out.value(self.value, self.kind)
+        out.value(self.value, self.value_type)
+
+
+class Labelled(Expression[T]):
+    """An expression with the name that it has among the columns of a query; elsewhere it is just the expression."""
+
+    __slots__ = ("expression", "name", "value_type")
+
+    def __init__(self, expression: Expression[T], name: str) -> None:
+        self.expression = expression
+        self.name = name
+        self.value_type = expression.value_type
+
+    def compile(self, out: Compiler) -> None:
+        self.expression.compile(out)
+
+
+class Enclosed(Expression[T]):
+    """Expressions inside some text."""
+
+    __slots__ = ("expressions", "text", "value_type")
+
+    def __init__(self, text: str, value_type: ValueType | None, *expressions: Expression[Any]) -> None:
+        self.text = text
+        self.value_type = value_type
+        self.expressions = expressions
+
+    def compile(self, out: Compiler) -> None:
+        out.template(self.text, *self.expressions)
+
+
+class Template(Predicate):
+    """A predicate: expressions inside some text."""
+
+    __slots__ = ("expressions", "text")
+
+    def __init__(self, text: str, *expressions: Compilable) -> None:
+        self.text = text
+        self.expressions = expressions
+
+    def compile(self, out: Compiler) -> None:
+        out.template(self.text, *(_grouped(e) for e in self.expressions))
 
 
 class Binary(Expression[T]):
     """Two expressions with an operator between them."""
 
-    __slots__ = ("kind", "left", "operator", "right")
+    __slots__ = ("left", "operator", "right", "value_type")
 
-    def __init__(self, left: Expression[Any], operator: str, right: Expression[Any], kind: Kind | None) -> None:
+    def __init__(self, left: Expression[Any], operator: str, right: Expression[Any], value_type: ValueType | None):
         self.left = left
         self.operator = operator
         self.right = right
-        self.kind = kind
+        self.value_type = value_type
 
     def compile(self, out: Compiler) -> None:
-        out.text("(")
-        self.left.compile(out)
-        out.text(f" {self.operator} ")
-        self.right.compile(out)
-        out.text(")")
+        out.template(f"({{}} {self.operator} {{}})", self.left, self.right)
+
+
+class Quotient(Expression[float]):
+    """A division as Python has it."""
+
+    __slots__ = ("left", "right")
+    value_type = FLOAT
+
+    def __init__(self, left: Expression[Any], right: Expression[Any]) -> None:
+        self.left = left
+        self.right = right
+
+    def compile(self, out: Compiler) -> None:
+        out.template(out.dialect.division, self.left, self.right)
+
+
+class Remainder(Expression[int]):
+    """The remainder of a division."""
+
+    __slots__ = ("left", "right")
+    value_type = INTEGER
+
+    def __init__(self, left: Expression[Any], right: Expression[Any]) -> None:
+        self.left = left
+        self.right = right
+
+    def compile(self, out: Compiler) -> None:
+        out.template(out.dialect.remainder, self.left, self.right)
+
+
+class Concatenation(Expression[str]):
+    """Texts joined."""
+
+    __slots__ = ("texts",)
+    value_type = TEXT
+
+    def __init__(self, texts: tuple[Expression[Any], ...]) -> None:
+        self.texts = texts
+
+    def compile(self, out: Compiler) -> None:
+        opening, separator, closing = out.dialect.concatenation
+        out.text(opening)
+        out.separated(self.texts, separator)
+        out.text(closing)
 
 
 class Comparison(Predicate):
@@ -236,9 +300,9 @@ class Comparison(Predicate):
         self.right = right
 
     def compile(self, out: Compiler) -> None:
-        self.left.compile(out)
+        _grouped(self.left).compile(out)
         out.text(f" {self.operator} ")
-        self.right.compile(out)
+        _grouped(self.right).compile(out)
 
 
 class Logical(Predicate):
@@ -247,6 +311,8 @@ class Logical(Predicate):
     __slots__ = ("operator", "predicates")
 
     def __init__(self, left: Predicate, operator: str, right: Predicate) -> None:
+        if not isinstance(right, Predicate):
+            raise QueryError(f"& and | take predicates such as Table.column == value, not {right!r}")
         self.operator = operator
         chain = left.predicates if isinstance(left, Logical) and left.operator == operator else (left,)
         self.predicates: tuple[Predicate, ...] = (*chain, right)
@@ -266,23 +332,7 @@ class Not(Predicate):
         self.predicate = predicate
 
     def compile(self, out: Compiler) -> None:
-        out.text("NOT (")
-        self.predicate.compile(out)
-        out.text(")")
-
-
-class Postfix(Predicate):
-    """An expression with an operator behind it."""
-
-    __slots__ = ("expression", "operator")
-
-    def __init__(self, expression: Expression[Any], operator: str) -> None:
-        self.expression = expression
-        self.operator = operator
-
-    def compile(self, out: Compiler) -> None:
-        self.expression.compile(out)
-        out.text(self.operator)
+        out.template("NOT ({})", self.predicate)
 
 
 class Membership(Predicate):
@@ -295,18 +345,17 @@ class Membership(Predicate):
         self.values = values
 
     def compile(self, out: Compiler) -> None:
+        if isinstance(self.values, list) and not self.values:
+            out.text("1 = 0")  # `IN ()` is no SQL; nothing is in an empty list
+            return
+        _grouped(self.expression).compile(out)
         if isinstance(self.values, list):
-            if not self.values:
-                out.text("1 = 0")  # `IN ()` is no SQL; nothing is in an empty list
-                return
-            self.expression.compile(out)
             out.text(" IN (")
             out.separated(self.values)
             out.text(")")
         else:
-            self.expression.compile(out)
             out.text(" IN ")
-            self.values.compile(out)
+            self.values.compile_list(out)
 
 
 class Like(Predicate):
@@ -315,90 +364,94 @@ class Like(Predicate):
     __slots__ = ("expression", "pattern")
 
     def __init__(self, expression: Expression[Any], pattern: str) -> None:
+        if "\0" in pattern:
+            raise QueryError("a pattern has no NUL; contains, startswith and endswith take it")
         self.expression = expression
         self.pattern = pattern
 
     def compile(self, out: Compiler) -> None:
+        operator, pattern = out.dialect.like(self.pattern)
         self.expression.compile(out)
-        out.text(" LIKE ")
-        out.value(self.pattern, None)
-        out.text(f" ESCAPE '{_LIKE_ESCAPE}'")
+        out.template(operator, Value(pattern, TEXT))
 
 
-class Function(Expression[T]):
-    """A function of the database."""
+class Ending(Predicate):
+    """A text and its end, compared as bytes: where characters are counted, a text may end at a zero byte."""
 
-    __slots__ = ("arguments", "function", "kind")
+    __slots__ = ("expression", "text")
 
-    def __init__(self, function: str, arguments: tuple[Compilable, ...], kind: Kind | None) -> None:
-        self.function = function
-        self.arguments = arguments
-        self.kind = kind
+    def __init__(self, expression: Expression[Any], text: str) -> None:
+        self.expression = expression
+        self.text = text
 
     def compile(self, out: Compiler) -> None:
-        out.text(f"{self.function}(")
-        if self.arguments:
-            out.separated(self.arguments)
-        else:
-            out.text("*")
-        out.text(")")
+        size = len(self.text.encode("utf-8", "surrogatepass"))
+        binary = out.dialect.binary
+        # SQLite finds nothing, not even that it is different, in no bytes at all: so there is always one before.
+        one = Value("," if self.text.startswith(".") else ".", TEXT)
+        out.template(
+            f"substr(CAST({{}} AS {binary}), {{}}) = CAST({{}} AS {binary})",
+            Concatenation((one, self.expression)),
+            Value(-size, INTEGER),
+            Value(self.text, TEXT),
+        )
 
 
 class Ordering(Compilable):
-    """An expression and a direction."""
+    """An expression and a direction.
 
-    __slots__ = ("direction", "expression")
+    Args:
+        expression: what is ordered by.
+        descending: whether the largest comes first.
+        nulls: where rows without a value come.
+    """
 
-    def __init__(self, expression: Expression[Any], direction: str) -> None:
+    __slots__ = ("descending", "expression", "nulls")
+
+    def __init__(self, expression: Expression[Any], *, descending: bool, nulls: Nulls | None = None) -> None:
         self.expression = expression
-        self.direction = direction
+        self.descending = descending
+        self.nulls = nulls
 
     def compile(self, out: Compiler) -> None:
+        if self.nulls is not None and not out.dialect.orders_nulls:
+            out.template("{} IS NULL" + (" DESC, " if self.nulls == "first" else ", "), self.expression)
         self.expression.compile(out)
-        out.text(self.direction)
+        if self.descending:
+            out.text(" DESC")
+        if self.nulls is not None and out.dialect.orders_nulls:
+            out.text(f" NULLS {self.nulls.upper()}")
 
 
-def count(expression: Expression[Any] | None = None) -> Expression[int]:
-    """Count rows, or rows in which an expression has a value."""
-    return Function("count", () if expression is None else (expression,), Kind.INTEGER)
+def _grouped(expression: Compilable) -> Compilable:
+    """Put a predicate that is compared into parentheses: SQL's precedence differs from database to database."""
+    if isinstance(expression, Predicate) and not isinstance(expression, Logical):
+        return Enclosed("({})", BOOLEAN, expression)
+    return expression
 
 
-def total(expression: Expression[T]) -> Expression[T | None]:
-    """Add up; None over no rows."""
-    return Function("sum", (expression,), expression.kind)
+def _number(value: Expression[Any] | float) -> Expression[Any]:
+    if isinstance(value, Expression):
+        return value
+    return Value(value, INTEGER if type(value) is int else FLOAT)
 
 
-def minimum(expression: Expression[T]) -> Expression[T | None]:
-    """Return the smallest value; None over no rows."""
-    return Function("min", (expression,), expression.kind)
+def _whole(value: Any) -> Expression[Any]:
+    if isinstance(value, Expression) and (value.value_type is None or value.value_type.kind is Kind.INTEGER):
+        return value
+    if type(value) is int:
+        return Value(value, INTEGER)
+    raise QueryError(
+        "a decimal number is multiplied by whole ones; with others in Python, where it is said how to round"
+    )
 
 
-def maximum(expression: Expression[T]) -> Expression[T | None]:
-    """Return the largest value; None over no rows."""
-    return Function("max", (expression,), expression.kind)
-
-
-def lower(expression: Expression[str]) -> Expression[str]:
-    """Return the text in lower case, as the database folds it."""
-    return Function("lower", (expression,), Kind.TEXT)
-
-
-def length(expression: Expression[str]) -> Expression[int]:
-    """Return the number of characters."""
-    return Function("length", (expression,), Kind.INTEGER)
-
-
-def coalesce(expression: Expression[T | None], default: Expression[T] | T) -> Expression[T]:
-    """Return the expression's value, or the default where it has none."""
-    return Function("coalesce", (expression, operand(default, expression.kind)), expression.kind)
-
-
-def operand(value: Any, kind: Kind | None) -> Expression[Any]:
-    """Return an expression as it is, and a value as an argument of a kind."""
-    return value if isinstance(value, Expression) else Value(value, kind)
-
-
-def _compare(left: Expression[Any], operator: str, other: Any) -> Predicate:
-    if other is None:
-        raise QueryError(f"nothing is {operator} NULL in SQL; write is_null() or is_not_null()")
-    return Comparison(left, operator, operand(other, left.kind))
+def _beyond(text: str) -> str | None:
+    """Return the smallest text that is larger than all that begin with `text`; None when there is none."""
+    while text:
+        last = ord(text[-1])
+        if last < 0x10FFFF:
+            # Surrogates are no characters.
+            return text[:-1] + chr(0xE000 if last == 0xD7FF else last + 1)
+        text = text[:-1]
+    return None

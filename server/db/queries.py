@@ -2,47 +2,22 @@
 
 from __future__ import annotations
 
-import copy
 from abc import abstractmethod
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Generic, Protocol, Self, TypeVar
 
-import msgspec
-
-from server.db.columns import Column, ColumnExpression, Table
-from server.db.dialects import SQLITE, Codec, Dialect
+from server.db.backends import Result, Row, Statement
+from server.db.columns import Table
+from server.db.compiler import Compilable, Compiler
+from server.db.dialects import Dialect
 from server.db.errors import QueryError
-from server.db.expressions import Compilable, Compiler, Expression, Predicate
+from server.db.expressions import Predicate
+from server.db.sqlite.dialect import SQLITE
 
 R = TypeVar("R")
-Row = tuple[Any, ...]
-
-
-class Statement(msgspec.Struct, frozen=True, gc=False):
-    """One statement, ready for a driver.
-
-    Args:
-        sql: its text, with placeholders.
-        arguments: the values, in order.
-        writes: whether it changes anything.
-    """
-
-    sql: str
-    arguments: tuple[Any, ...] = ()
-    writes: bool = True
-
-
-class Result(msgspec.Struct, frozen=True, gc=False):
-    """What a statement gave.
-
-    Args:
-        rows: what it selected or returned.
-        changed: how many rows it inserted, updated or deleted.
-    """
-
-    rows: list[Row]
-    changed: int = 0
+Steps = Generator[Sequence[Statement], Sequence[Result], R]
+"""A query that needs several round trips: it yields statements, and is sent what each of them gave."""
 
 
 class Executor(Protocol):
@@ -50,14 +25,20 @@ class Executor(Protocol):
 
     dialect: Dialect
 
-    async def execute(self, statement: Statement) -> Result:
-        """Run one statement.
+    async def run(self, query: Query[R]) -> R:
+        """Run a query.
 
         Raises:
             Unavailable: the database cannot do it now.
             IntegrityError: a constraint was violated.
-            QueryError: the statement is wrong.
+            QueryError: the query is wrong.
         """
+
+    async def execute(self, statement: Statement) -> Result:
+        """Run one statement as it is."""
+
+    def stream(self, statement: Statement, page_rows: int) -> AsyncGenerator[list[Row]]:
+        """Yield the rows of a SELECT in pages, from a cursor of the database."""
 
 
 class Transactional(Executor, Protocol):
@@ -67,26 +48,34 @@ class Transactional(Executor, Protocol):
         """Run what is inside as one transaction of at most so many seconds."""
 
 
+class Source(Protocol):
+    """What stands behind FROM or JOIN and is no table: a query under a name."""
+
+    def compile_source(self, out: Compiler) -> None:
+        """Write it as a table."""
+
+
 class Query(Compilable, Generic[R]):
     """A query; awaiting it runs it.
 
     Args:
         db: what it runs on; None for a subquery, or for one that `atomic` runs.
-        owner: the table's class, or a prefix of it.
+        owner: the table's class, or a prefix of it, or a query under a name.
     """
 
     writes = True
+    completes = False
+    """Whether there is anything to `complete`."""
 
-    def __init__(self, db: Executor | None, owner: type[Table]) -> None:
-        self._db = db
-        self._owner = owner
+    def __init__(self, db: Executor | None, owner: type[Table] | Source) -> None:
+        self.db = db
+        self.owner = owner
 
     def __await__(self) -> Generator[Any, None, R]:
         return self._run().__await__()
 
     async def _run(self) -> R:
-        db = self._executor()
-        return self.result(await db.execute(self.statement(db.dialect)), db.dialect)
+        return await self._executor().run(self)
 
     @property
     def sql(self) -> str:
@@ -96,7 +85,7 @@ class Query(Compilable, Generic[R]):
     @property
     def arguments(self) -> tuple[Any, ...]:
         """The values that would run with it."""
-        return self.statement(self._dialect).arguments
+        return tuple(self.statement(self._dialect).arguments)
 
     def __str__(self) -> str:
         statement = self.statement(self._dialect)
@@ -106,62 +95,63 @@ class Query(Compilable, Generic[R]):
         """Compile for a database."""
         out = Compiler(dialect)
         self.compile_statement(out)
-        return Statement(out.sql, tuple(out.arguments), self.writes)
+        return Statement(*out.finish(), self.writes)
+
+    def batch(self, dialect: Dialect) -> Sequence[Statement] | None:
+        """Return the statements that it consists of, run in order as one unit; None when it needs `steps`."""
+        return (self.statement(dialect),)
+
+    @abstractmethod
+    def finish(self, results: Sequence[Result], dialect: Dialect) -> R:
+        """Make what the caller gets of what each statement of the batch gave."""
+
+    def steps(self, dialect: Dialect) -> Steps[R]:
+        """Run in several round trips inside a transaction, where the database has no statement for it."""
+        batch = self.batch(dialect)
+        assert batch is not None
+        return self.finish((yield batch), dialect)
+
+    async def complete(self, result: R, db: Executor) -> R:
+        """Load what belongs to the result, by queries of its own."""
+        del db
+        return result
 
     def compile(self, out: Compiler) -> None:
         """Write it as a subquery."""
-        qualified, out.qualified = out.qualified, True
-        out.text("(")
-        self.compile_statement(out)
-        out.text(")")
-        out.qualified = qualified
+        with out.qualifying(True):
+            out.text("(")
+            self.compile_statement(out)
+            out.text(")")
 
     @abstractmethod
     def compile_statement(self, out: Compiler) -> None:
         """Write it as a statement."""
 
-    @abstractmethod
-    def result(self, result: Result, dialect: Dialect) -> R:
-        """Make what the caller gets of what the driver gave."""
-
     def _with(self, **changes: Any) -> Any:
         """Return a copy with some attributes changed; queries that were given away stay as they are."""
-        query = copy.copy(self)
-        for name, value in changes.items():
-            setattr(query, name, value)
+        query = object.__new__(type(self))
+        query.__dict__.update(self.__dict__)
+        query.__dict__.update(changes)
         return query
 
     @property
     def _dialect(self) -> Dialect:
-        return SQLITE if self._db is None else self._db.dialect
+        return SQLITE if self.db is None else self.db.dialect
 
     def _executor(self) -> Executor:
-        if self._db is None:
+        if self.db is None:
             raise QueryError("this query has no database: pass one where it is made, or give it to db.atomic")
-        return self._db
-
-    def _compile_table(self, out: Compiler, owner: type[Table]) -> None:
-        out.name(owner.dbo_tablename)
-        if owner.dbo_prefix is not None:
-            out.text(" AS ")
-            out.name(owner.dbo_prefix)
+        return self.db
 
 
 class Filtered(Query[R]):
     """A query with a predicate."""
 
-    def __init__(self, db: Executor | None, owner: type[Table]) -> None:
-        super().__init__(db, owner)
-        self._predicate: Predicate | None = None
+    _predicate: Predicate | None = None
 
     def where(self, *predicates: Predicate) -> Self:
         """Take the rows for which all predicates are true."""
-        narrowed = self._predicate
-        for predicate in predicates:
-            if not isinstance(predicate, Predicate):
-                raise QueryError(f"where takes predicates such as Table.column == value, not {predicate!r}")
-            narrowed = predicate if narrowed is None else narrowed & predicate
-        query: Self = self._with(_predicate=narrowed)
+        query: Self = self._with(_predicate=joined(self._predicate, predicates, "where"))
         return query
 
     def _compile_where(self, out: Compiler) -> None:
@@ -170,24 +160,25 @@ class Filtered(Query[R]):
             self._predicate.compile(out)
 
 
-def row_decoder(expressions: Sequence[Expression[Any]], dialect: Dialect) -> Callable[[Row], Row]:
-    """Return what turns the database's rows of these expressions into Python's; as little work as possible."""
-    decoders = [(i, d) for i, e in enumerate(expressions) if (d := _decoder(e, dialect)) is not None]
-    if not decoders:
-        return lambda row: row
+def joined(predicate: Predicate | None, others: Sequence[Predicate], method: str) -> Predicate | None:
+    """Join predicates by AND.
 
-    def decode(row: Row) -> Row:
-        values = list(row)
-        for index, decoder in decoders:
-            if values[index] is not None:
-                values[index] = decoder(values[index])
-        return tuple(values)
-
-    return decode
+    Raises:
+        QueryError: one is no predicate.
+    """
+    for other in others:
+        if not isinstance(other, Predicate):
+            raise QueryError(f"{method} takes predicates such as Table.column == value, not {other!r}")
+        predicate = other if predicate is None else predicate & other
+    return predicate
 
 
-def _decoder(expression: Expression[Any], dialect: Dialect) -> Codec | None:
-    if isinstance(expression, ColumnExpression):
-        column: Column[Any] = expression.column
-        return column.decoder(dialect)
-    return None if expression.kind is None else dialect.decoders.get(expression.kind)
+def compile_table(out: Compiler, owner: type[Table] | Source) -> None:
+    """Write a table, under its prefix if it has one."""
+    if not isinstance(owner, type):
+        owner.compile_source(out)
+        return
+    out.name(owner.dbo_tablename)
+    if owner.dbo_prefix is not None:
+        out.text(" AS ")
+        out.name(owner.dbo_prefix)

@@ -49,7 +49,7 @@ class Store:
         """Return the public rooms and the user's own, each with the user's role and last read message."""
         rooms = await Room.select(self._db).where(Room.visibility == "public").order_by(Room.name)
         mine = await Member.select(self._db).where(Member.user == user)
-        members = {member.room: member for member in mine}
+        members = {member.room.key: member for member in mine}
         known = {room.id for room in rooms}
         others = [room for room in members if room not in known]
         if others:

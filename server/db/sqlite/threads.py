@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import queue
 import threading
@@ -13,6 +14,7 @@ from typing import Any
 
 import apsw
 
+from server.db.backends import Load, Result, Row, Statement
 from server.db.errors import (
     DatabaseError,
     ForeignKeyViolation,
@@ -22,7 +24,6 @@ from server.db.errors import (
     UniqueViolation,
     UnusableDatabase,
 )
-from server.db.queries import Result, Statement
 
 MAX_BATCH = 512
 """Units in one commit, so that the first does not wait for ever for the last."""
@@ -34,6 +35,7 @@ CACHE_KIB = 4096
 log = logging.getLogger("db")
 
 Future = asyncio.Future[Any]
+Read = tuple[Statement, Load | None, Future]
 Reply = tuple[Future, Any, DatabaseError | None]
 Deliver = Callable[[list[Reply]], None]
 """Brings replies to the event loop: all of one commit at once."""
@@ -42,6 +44,8 @@ _VIOLATIONS: dict[int, tuple[type[IntegrityError], str]] = {
     apsw.SQLITE_CONSTRAINT_UNIQUE: (UniqueViolation, "is taken"),
     apsw.SQLITE_CONSTRAINT_PRIMARYKEY: (UniqueViolation, "is taken"),
     apsw.SQLITE_CONSTRAINT_FOREIGNKEY: (ForeignKeyViolation, "refers to a row that does not exist, or is referred to"),
+    # What ON DELETE RESTRICT raises.
+    apsw.SQLITE_CONSTRAINT_TRIGGER: (ForeignKeyViolation, "refers to a row that does not exist, or is referred to"),
 }
 _PASSING = (apsw.BusyError, apsw.LockedError, apsw.FullError, apsw.IOError, apsw.CantOpenError, apsw.ReadOnlyError,
             apsw.NoMemError, apsw.InterruptError, apsw.ProtocolError)  # fmt: skip
@@ -64,32 +68,51 @@ class Unit:
         self.error: DatabaseError | None = None
 
 
+class Call:
+    """Something to be done inside a transaction.
+
+    Args:
+        work: is given the connection.
+        future: is given what it returns.
+        ends: whether the transaction is over when it went well.
+    """
+
+    __slots__ = ("ends", "future", "work")
+
+    def __init__(self, work: Callable[[apsw.Connection], Any], future: Future, *, ends: bool = False) -> None:
+        self.work = work
+        self.future = future
+        self.ends = ends
+
+
 class Session:
     """A transaction whose statements come one by one; the writer serves nobody else meanwhile.
 
     Args:
         opened: is given None once the transaction has begun.
         seconds: how long it may take; afterwards it is rolled back.
+        schema: whether foreign keys are not enforced meanwhile, because tables are made anew.
     """
 
-    __slots__ = ("_calls", "_lock", "opened", "over", "seconds")
+    __slots__ = ("_calls", "_lock", "opened", "over", "schema", "seconds")
 
-    def __init__(self, opened: Future, seconds: float) -> None:
+    def __init__(self, opened: Future, seconds: float, *, schema: bool) -> None:
         self.opened = opened
         self.seconds = seconds
+        self.schema = schema
         self.over = False
-        self._calls: queue.SimpleQueue[tuple[Statement, Future]] = queue.SimpleQueue()
+        self._calls: queue.SimpleQueue[Call] = queue.SimpleQueue()
         self._lock = threading.Lock()
 
-    def call(self, statement: Statement, future: Future) -> bool:
-        """Hand a statement to the writer; False when the transaction is over and nobody will run it."""
+    def call(self, call: Call) -> bool:
+        """Hand something to the writer; False when the transaction is over and nobody will do it."""
         with self._lock:
             if not self.over:
-                self._calls.put((statement, future))
+                self._calls.put(call)
             return not self.over
 
-    def next_call(self, seconds: float) -> tuple[Statement, Future]:
-        """Wait for the next statement.
+    def next_call(self, seconds: float) -> Call:
+        """Wait for the next call.
 
         Raises:
             queue.Empty: none came in time.
@@ -97,22 +120,22 @@ class Session:
         return self._calls.get(timeout=max(0.0, seconds))
 
     def end(self) -> list[Future]:
-        """Take no more statements, and return who waits for the ones that will not run."""
+        """Take no more calls, and return who waits for the ones that will not be done."""
         with self._lock:
             self.over = True
             left = []
             while not self._calls.empty():
-                left.append(self._calls.get_nowait()[1])
+                left.append(self._calls.get_nowait().future)
             return left
 
 
-BEGIN = Statement("BEGIN IMMEDIATE")
-COMMIT = Statement("COMMIT")
-ROLLBACK = Statement("ROLLBACK")
-
-
-def connect(path: Path, *, readonly: bool = False) -> apsw.Connection:
+def connect(path: Path, synchronous: str = "FULL", *, readonly: bool = False) -> apsw.Connection:
     """Open the file the way that all our connections have it.
+
+    Args:
+        path: the file.
+        synchronous: FULL, so that what is acknowledged is on the disk; NORMAL survives a crash of the program only.
+        readonly: whether it is for reading.
 
     Raises:
         UnusableDatabase: it is no database, or it is damaged.
@@ -123,9 +146,11 @@ def connect(path: Path, *, readonly: bool = False) -> apsw.Connection:
         connection = apsw.Connection(str(path), flags=flags, statementcachesize=200)
         connection.set_busy_timeout(int(BUSY_SECONDS * 1000))
         connection.execute("PRAGMA journal_mode = WAL").fetchall()
-        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute(f"PRAGMA synchronous = {synchronous}")
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+        # SQLite's own knows ASCII only.
+        connection.create_scalar_function("lower", _lower, 1, deterministic=True)
         if readonly:
             connection.execute("PRAGMA query_only = ON")
     except apsw.Error as error:
@@ -136,14 +161,105 @@ def connect(path: Path, *, readonly: bool = False) -> apsw.Connection:
 def run(connection: apsw.Connection, statement: Statement) -> Result:
     """Run one statement to its end."""
     rows = connection.execute(statement.sql, statement.arguments).fetchall()
-    return Result(rows, connection.changes() if statement.writes else 0)
+    if not statement.writes:
+        return Result(rows)
+    return Result(rows, connection.changes(), connection.last_insert_rowid())
+
+
+def run_all(connection: apsw.Connection, statements: Sequence[Statement]) -> list[Result]:
+    """Run statements in order."""
+    return [run(connection, statement) for statement in statements]
+
+
+def commit(connection: apsw.Connection) -> None:
+    """End a transaction for good.
+
+    Raises:
+        ForeignKeyViolation: a table that was made anew refers to rows that are not there.
+    """
+    if not connection.pragma("foreign_keys"):
+        broken = connection.execute("PRAGMA foreign_key_check").fetchall()
+        if broken:
+            raise ForeignKeyViolation(f"{broken[0][0]} refers to a row of {broken[0][2]} that does not exist")
+    connection.execute("COMMIT")
+
+
+def roll_back(connection: apsw.Connection) -> None:
+    """Undo a transaction."""
+    connection.execute("ROLLBACK")
+
+
+def _lower(*values: Any) -> str | None:
+    (value,) = values
+    return None if value is None else str(value).lower()
+
+
+class Pages:
+    """The rows of a SELECT, read page by page, by whichever thread asks for the next one.
+
+    Args:
+        statement: the SELECT.
+        page_rows: rows of a page.
+    """
+
+    def __init__(self, statement: Statement, page_rows: int) -> None:
+        self._statement = statement
+        self._page_rows = page_rows
+        self._cursor: apsw.Cursor | None = None
+
+    def read(self, connection: apsw.Connection) -> list[Row]:
+        """Return the next page; one with fewer rows is the last."""
+        if self._cursor is None:
+            self._cursor = connection.cursor()
+            self._cursor.execute(self._statement.sql, self._statement.arguments)
+        return list(itertools.islice(self._cursor, self._page_rows))
+
+    def close(self, _connection: apsw.Connection) -> None:
+        """Read no more."""
+        if self._cursor is not None:
+            self._cursor.close(True)
+
+
+class Streamer:
+    """A connection of its own for a stream, so that its long look at one moment is in nobody's way.
+
+    Args:
+        path: the file.
+        statement: the SELECT.
+        page_rows: rows of a page.
+    """
+
+    def __init__(self, path: Path, statement: Statement, page_rows: int) -> None:
+        self._path = path
+        self._pages = Pages(statement, page_rows)
+        self._lock = threading.Lock()
+        self._connection: apsw.Connection | None = None
+
+    def read(self) -> list[Row]:
+        """Return the next page."""
+        with self._lock:
+            try:
+                if self._connection is None:
+                    self._connection = connect(self._path, readonly=True)
+                return self._pages.read(self._connection)
+            except apsw.Error as error:
+                raise translated(error) from error
+
+    def close(self) -> None:
+        """Let go of the file, when a page that is being read was read."""
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close(True)
 
 
 def translated(error: Exception, path: Path | None = None) -> DatabaseError:
     """Return our error for a driver's; values never stand in it."""
+    if isinstance(error, DatabaseError):
+        return error
     where = f"{path}: " if path else ""
-    if isinstance(error, apsw.ConstraintError):
-        kind, text = _VIOLATIONS.get(getattr(error, "extendedresult", 0), (IntegrityError, "violates the schema"))
+    extended = getattr(error, "extendedresult", 0)
+    if isinstance(error, apsw.ConstraintError) and extended != apsw.SQLITE_CONSTRAINT_DATATYPE:
+        kind, text = _VIOLATIONS.get(extended, (IntegrityError, "violates the schema"))
         # SQLite names table and columns behind the colon.
         return kind(f"{str(error).rpartition(': ')[2]} {text}")
     if isinstance(error, apsw.NotADBError | apsw.CorruptError):
@@ -205,14 +321,17 @@ class Writer:
 
     def _commit(self, batch: list[Unit], *, isolated: bool) -> bool:
         """Run all units in one transaction; False when one failed and nothing was committed."""
+        if len(batch) == 1 and len(batch[0].statements) == 1 and not isolated:
+            self._commit_single(batch[0])
+            return True
         self._connection.execute("BEGIN IMMEDIATE")
         for unit in batch:
             try:
                 if isolated:
                     with self._connection:  # a savepoint
-                        unit.results = [run(self._connection, statement) for statement in unit.statements]
+                        unit.results = run_all(self._connection, unit.statements)
                 else:
-                    unit.results = [run(self._connection, statement) for statement in unit.statements]
+                    unit.results = run_all(self._connection, unit.statements)
             except _PASSING:
                 raise  # not this unit's fault, and SQLite may have ended the whole transaction
             except Exception as error:
@@ -223,6 +342,15 @@ class Writer:
         self._connection.execute("COMMIT")
         return True
 
+    def _commit_single(self, unit: Unit) -> None:
+        """Run a single statement: it is a transaction by itself."""
+        try:
+            unit.results = run_all(self._connection, unit.statements)
+        except _PASSING:
+            raise
+        except Exception as error:
+            unit.error = translated(error)
+
     def _roll_back(self) -> None:
         if self._connection.in_transaction:
             self._connection.execute("ROLLBACK")
@@ -232,6 +360,8 @@ class Writer:
     def _serve(self, session: Session) -> None:
         deadline = time.monotonic() + session.seconds
         try:
+            if session.schema:
+                self._connection.execute("PRAGMA foreign_keys = OFF")
             self._connection.execute("BEGIN IMMEDIATE")
         except apsw.Error as error:
             session.end()
@@ -240,25 +370,27 @@ class Writer:
         self._deliver([(session.opened, None, None)])
         while not session.over:
             try:
-                statement, future = session.next_call(deadline - time.monotonic())
+                call = session.next_call(deadline - time.monotonic())
             except queue.Empty:
                 log.error("transaction too slow, rolled back", extra={"fields": {"seconds": session.seconds}})
                 break
-            self._answer(session, statement, future)
+            self._answer(session, call)
         over = QueryError("the transaction is over")
         self._deliver([(future, None, over) for future in session.end()])
         self._roll_back()
+        if session.schema:
+            self._connection.execute("PRAGMA foreign_keys = ON")
 
-    def _answer(self, session: Session, statement: Statement, future: Future) -> None:
+    def _answer(self, session: Session, call: Call) -> None:
         try:
-            result = run(self._connection, statement)
+            result = call.work(self._connection)
         except Exception as error:
             # After some errors SQLite has rolled everything back by itself.
-            session.over = not self._connection.in_transaction or statement is COMMIT
-            self._deliver([(future, None, translated(error))])
+            session.over = not self._connection.in_transaction or call.ends
+            self._deliver([(call.future, None, translated(error))])
         else:
-            session.over = statement is COMMIT or statement is ROLLBACK
-            self._deliver([(future, result, None)])
+            session.over = call.ends
+            self._deliver([(call.future, result, None)])
 
 
 class Reader:
@@ -267,7 +399,7 @@ class Reader:
     def __init__(
         self,
         connection: apsw.Connection,
-        inbox: queue.SimpleQueue[tuple[Statement, Future] | None],
+        inbox: queue.SimpleQueue[Read | None],
         deliver: Deliver,
     ) -> None:
         self._connection = connection
@@ -277,9 +409,11 @@ class Reader:
     def run(self) -> None:
         """Serve until None comes."""
         while (job := self._inbox.get()) is not None:
-            statement, future = job
+            statement, load, future = job
             try:
                 result = run(self._connection, statement)
+                if load is not None:
+                    result = Result(load(result.rows))
             except Exception as error:
                 self._deliver([(future, None, translated(error))])
             else:
