@@ -62,7 +62,7 @@ class Switchboard:
             DatabaseError: the database cannot be used.
         """
         settings = self._settings
-        db = self._db = await Database.open(settings.database_url)
+        db = self._db = await Database.open(settings.database_url, slow_seconds=settings.database.slow_seconds)
         await db.migrate("auth", MIGRATIONS)
         accounts = self._accounts = Accounts(db, settings.auth)
         await self._broker.start()

@@ -1,6 +1,7 @@
 """The `switchboard` command.
 
-Exit status: 0 fine, 1 failure at run time, 2 wrong usage, 78 bad configuration (EX_CONFIG of sysexits.h).
+Exit status: 0 fine, 1 failure at run time, 2 wrong usage, 65 unusable database (EX_DATAERR of sysexits.h), 78 bad
+configuration (EX_CONFIG).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import shtab
 
-from server import config
+from server import config, database_commands
 from server.app import run
 from server.errors import ConfigError
 from server.service.discovery import check
@@ -43,6 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.command == "check":
         print(_summary(options.config, settings))  # noqa: T201 the command's own voice
         return EXIT_FINE
+    if options.command == "db":
+        return database_commands.run(options, settings)
     return run(settings)
 
 
@@ -72,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--host", metavar="H", help="address to listen on")
     serve.add_argument("--port", metavar="P", type=_port, help="port to listen on; 0 takes a free one")
     checking = commands.add_parser("check", help="validate a configuration file and exit")
+    database_commands.add_to(commands)
     for command in (serve, checking):
         file = command.add_argument(
             "--config",

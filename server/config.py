@@ -25,6 +25,7 @@ from server.errors import ConfigError
 ENVIRONMENT_PREFIX = "SWITCHBOARD__"
 DEFAULT_FILE = Path("config.toml")
 BUNDLED_SERVICES = ("chat", "echo", "dice")
+DATABASE_SCHEMES = ("sqlite://", "mysql://", "mariadb://")
 RESERVED_PATHS = ("/auth", "/health", "/metrics")
 _SERVICE_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 
@@ -64,9 +65,10 @@ class ServerSettings(_Table, frozen=True):
 
 
 class DatabaseSettings(_Table, frozen=True):
-    """`[database]`: an empty URL means a SQLite file inside `server.data`."""
+    """`[database]`: an empty URL means a SQLite file inside `server.data`. Slower queries are logged; 0 logs none."""
 
     url: str = ""
+    slow_seconds: Seconds = 1.0
 
 
 class BrokerSettings(_Table, frozen=True):
@@ -336,8 +338,9 @@ def _contradictions(settings: Settings) -> list[str]:
         file = getattr(server, key)
         if file and not (settings.base / file).is_file():
             problems.append(f"server.{key}: there is no file {file}")
-    if settings.database.url and not settings.database.url.startswith("sqlite://"):
-        problems.append("database.url: this version keeps its data in SQLite: sqlite:///FILE, or leave it out")
+    if settings.database.url and not settings.database.url.startswith(DATABASE_SCHEMES):
+        # The URL itself may have a password.
+        problems.append("database.url: is sqlite:///FILE or mysql://USER:PASSWORD@HOST/NAME, or leave it out")
     if settings.broker.url != "local":
         problems.append('broker.url: this version runs in one process: "local", or leave it out')
     if server.reconnect_min_seconds > server.reconnect_max_seconds:

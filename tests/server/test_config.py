@@ -99,6 +99,8 @@ def test_all_errors_at_once_with_the_nearest_name(tmp_path: Path) -> None:
         ("[server]\ntls_key = 'a'", "server.tls_certificate: a certificate and its key"),
         ("[server]\nreconnect_min_seconds = 60", "server.reconnect_min_seconds: is larger"),
         ("[database]\nurl = 'postgres://x'", "database.url: "),
+        ("[database]\nurl = 'mysql:/x'", "database.url: "),
+        ("[database]\nslow_seconds = -1", "database.slow_seconds: expected"),
         ("[broker]\nurl = 'carrier-pigeon'", "broker.url: "),
         ("[server", "{file}: is not valid TOML"),
     ],
@@ -108,6 +110,21 @@ def test_a_mistake_is_named(tmp_path: Path, text: str, start: str) -> None:
     found = problems(tmp_path, text)
     wanted = start.replace("{file}", str(tmp_path / "config.toml"))
     assert any(problem.startswith(wanted) for problem in found), found
+
+
+@pytest.mark.parametrize("scheme", ["sqlite", "mysql", "mariadb"])
+def test_every_kind_of_database_can_be_named(tmp_path: Path, scheme: str) -> None:
+    """Only the scheme is looked at here; whoever opens the database finds the rest."""
+    text = f"[database]\nurl = '{scheme}://user:secret@host/name'\nslow_seconds = 0"
+    settings = load(tmp_path, text)
+    assert settings.database_url == f"{scheme}://user:secret@host/name"
+    assert settings.database.slow_seconds == 0
+
+
+def test_a_wrong_database_url_is_not_shown(tmp_path: Path) -> None:
+    """It may have a password."""
+    (problem,) = problems(tmp_path, "[database]\nurl = 'postgres://user:secret@host/name'")
+    assert "secret" not in problem
 
 
 def test_missing_file_is_a_problem_only_when_it_was_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,6 +176,7 @@ def test_shipped_file_shows_every_setting_with_its_default() -> None:
     settings = config.decode(document, Path())
     plain = config.decode({}, Path())
     assert settings.server == plain.server
+    assert settings.database == plain.database
     assert settings.auth == plain.auth
     assert settings.log == plain.log
     assert {name: s.path for name, s in settings.services.items()} == {

@@ -19,8 +19,8 @@ PASSWORD = "correct horse battery"
 
 
 @pytest.fixture
-async def db() -> AsyncIterator[Database]:
-    async with await Database.open("sqlite://:memory:") as database:
+async def db(database_url: str) -> AsyncIterator[Database]:
+    async with await Database.open(database_url) as database:
         await database.migrate("auth", MIGRATIONS)
         yield database
 
