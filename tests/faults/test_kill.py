@@ -34,13 +34,13 @@ async def whole_history(reader: ChatClient, room: str) -> list[dict[str, Any]]:
         before = {"before": messages[0]["seq"]}
 
 
-async def test_nothing_acknowledged_is_lost_repeated_or_out_of_order(tmp_path: Path) -> None:
+async def test_nothing_acknowledged_is_lost_repeated_or_out_of_order(tmp_path: Path, database_url: str) -> None:
     """200 clients in 10 rooms send 20 messages each while the server is killed three times: the history is sound.
 
     Acknowledged is a part of the history, no nonce is there twice, each author's messages stand in the order sent,
     and what each client heard, live and caught up, is the room's order without a gap or a repeat.
     """
-    async with Server(tmp_path, NO_LIMITS, config="[services.chat]\n") as server:
+    async with Server(tmp_path, NO_LIMITS | {"database.url": database_url}, config="[services.chat]\n") as server:
         owner = await ChatClient.guest(server.url, "owner")
         rooms = [f"room-{number}" for number in range(ROOMS)]
         for room in rooms:

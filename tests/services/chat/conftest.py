@@ -11,9 +11,9 @@ from services.chat import Chat, service
 
 
 @pytest.fixture
-async def chat(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[ServiceHarness[Chat]]:
+async def chat(database_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[ServiceHarness[Chat]]:
     monkeypatch.setattr(service, "TICK_SECONDS", 0.01)  # what happens each second should not make tests wait
-    async with ServiceHarness(Chat, {"messages_per_minute": 0}) as harness:
+    async with ServiceHarness(Chat, {"messages_per_minute": 0}, database=database_url) as harness:
         yield harness
 
 

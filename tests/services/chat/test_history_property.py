@@ -24,9 +24,12 @@ from server.service.harness import Client, ServiceHarness
 from services.chat import Chat, liveroom, service, wire
 from services.chat.store import Draft, Store
 from tests.services.chat.test_liveroom import FaultyStore
+from tests.support.mariadb import MariaDb
 
 DEVICES = 2
 ACCOUNTS = 2
+WHOLE_SECONDS = 60
+"""Something hangs when a program takes longer."""
 LIMIT = 6
 """Messages of one join: few, so that a resumption is now complete and now not."""
 FAULTS = ["refused", "unknown", "hangs", "late"]
@@ -138,10 +141,20 @@ class Person:
 def test_any_history_is_sound(program: list[Step]) -> None:
     """Acknowledged is in the history, no nonce is there twice, numbers are dense, no stream has a gap or a repeat."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(run(program))
+        runner.run(asyncio.wait_for(run(program, "sqlite://:memory:"), WHOLE_SECONDS))
 
 
-async def run(program: list[Step]) -> None:
+@settings(max_examples=20, deadline=None)
+@given(program=steps)
+def test_any_history_is_sound_on_mariadb(mariadb: MariaDb, program: list[Step]) -> None:
+    """The same on a database server, where what was given up on may go through a moment later."""
+    name = mariadb.new_database()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(asyncio.wait_for(run(program, mariadb.url(name)), WHOLE_SECONDS))
+    mariadb.execute(f"DROP DATABASE {name}")
+
+
+async def run(program: list[Step], database: str) -> None:
     stores: list[FaultyStore] = []
 
     def make_store(db: Database) -> FaultyStore:
@@ -149,7 +162,7 @@ async def run(program: list[Step]) -> None:
         return stores[-1]
 
     with mock.patch.object(service, "Store", make_store), mock.patch.object(service, "TICK_SECONDS", 0.005):
-        async with ServiceHarness(Chat, {"messages_per_minute": 0}) as chat:
+        async with ServiceHarness(Chat, {"messages_per_minute": 0}, database=database) as chat:
             users = [await chat.user(name) for name in ("ann", "ben")[:ACCOUNTS]]
             people = [Person(await chat.connect(user)) for user in users for _ in range(DEVICES)]
             with mock.patch.object(liveroom, "COMMIT_SECONDS", 0.02):

@@ -152,8 +152,8 @@ class Stage:
 
 
 @pytest.fixture
-async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
-    async with await Database.open(f"sqlite:///{tmp_path / 'chat.db'}") as db:
+async def stage(database_url: str) -> AsyncIterator[Stage]:
+    async with await Database.open(database_url) as db:
         await db.migrate("auth", MIGRATIONS)
         await db.migrate("chat", CHAT)
         for name in ("ann", "ben"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 
 import pytest
 
@@ -216,17 +215,16 @@ async def test_read_marks(chat: ServiceHarness[Chat], ann: Client, ben: Client) 
     assert await ben.event("read") == {"room": "lobby", "seq": 1}
 
 
-async def test_read_marks_and_history_survive_a_restart(tmp_path: Path) -> None:
+async def test_read_marks_and_history_survive_a_restart(database_url: str) -> None:
     """Another start on the same database knows who is a member, what they have read, and what was said."""
-    database = f"sqlite:///{tmp_path / 'chat.db'}"
-    async with ServiceHarness(Chat, database=database) as chat:
+    async with ServiceHarness(Chat, database=database_url) as chat:
         ann = await chat.connect("ann")
         identity = ann.user
         await ann.call("rooms.join", room="lobby")
         (sent,) = await say(ann, "a")
         await say(ann, "b", "c")
         await ann.call("read", room="lobby", seq=2)
-    async with ServiceHarness(Chat, database=database) as chat:
+    async with ServiceHarness(Chat, database=database_url) as chat:
         ann = await chat.connect(identity)
         (room,) = (await ann.call("rooms.list"))["rooms"]
         assert (room["role"], room["read_seq"], room["last_rev"], room["present"]) == ("member", 2, 3, 0)
