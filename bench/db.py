@@ -168,9 +168,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--contestant", action="append", default=[], metavar="MODULE", help="only this one, and DbObject"
     )
-    parser.add_argument(
-        "--synchronous", choices=["NORMAL", "FULL"], default="NORMAL", help="what the peers set on SQLite"
-    )
+    parser.add_argument("--synchronous", choices=["NORMAL", "FULL"], default="NORMAL", help="what all set on SQLite")
     parser.add_argument("--results", type=Path, default=RESULTS, metavar="FOLDER", help="where db.json is kept")
     return parser
 

@@ -20,7 +20,7 @@ FLOORS: dict[DatabaseName, str] = {"sqlite": "apsw_thread", "mariadb": "aiomysql
 """The modules of the bare drivers that the goal for 100 rows refers to: the ones DbObject is built on."""
 
 SYNCHRONOUS = os.environ.get("BENCH_SYNCHRONOUS", "NORMAL")
-"""What the peers set on SQLite, in their worker processes; DbObject sets FULL whatever this says."""
+"""What all set on SQLite, in their worker processes."""
 
 
 class Entry(msgspec.Struct, frozen=True):

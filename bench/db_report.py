@@ -84,7 +84,7 @@ class DbRun(msgspec.Struct):
         rounds: how often each contestant was measured.
         seconds: how long each operation was repeated, at least, each time.
         rows: how many rows the table held before.
-        synchronous: what the peers set on SQLite.
+        synchronous: what all set on SQLite.
         filesystem: what kind the databases were on.
         versions: of what took part.
     """
@@ -169,10 +169,7 @@ def _remarks(run: DbRun, database: DatabaseName, table: Table) -> Iterator[str]:
     if table.about:
         yield f"{table.about}."
     if database == "sqlite":
-        yield (
-            f"WAL for all. The peers set synchronous={run.synchronous}; DbObject always has FULL"
-            + (", and waits for the disk at every commit where they do not." if run.synchronous != "FULL" else " too.")
-        )
+        yield f"WAL and synchronous={run.synchronous} for all; DbObject has FULL unless it is told otherwise."
     yield from filter(None, [_floor(database, table), _standing(table)])
     for module, reason in table.absent.items():
         yield f"{_ENTRIES[module].title} is not there: {reason}."
