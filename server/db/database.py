@@ -257,6 +257,7 @@ class Transaction:
         self._session = session
         self._slow_seconds = slow_seconds
         self._depth = 0
+        self._turn = asyncio.Lock()
         self.dialect = dialect
         self.over = False
 
@@ -303,9 +304,10 @@ class Transaction:
             self._depth -= 1
 
     async def _execute(self, statements: Sequence[Statement]) -> list[Result]:
-        self._check()
-        began = time.monotonic()
-        results = await self._session.execute(statements)
+        async with self._turn:  # a session runs one thing at a time, also for those who gather
+            self._check()
+            began = time.monotonic()
+            results = await self._session.execute(statements)
         if time.monotonic() - began > self._slow_seconds:
             _log_slow("; ".join(statement.sql for statement in statements), time.monotonic() - began)
         return results

@@ -115,7 +115,7 @@ def insert_returning(
         return statements
     for row in insert.rows:
         values = dict(zip(insert.columns, row, strict=True))
-        if any(isinstance(values.get(key), Expression) or key not in values for key in keys):
+        if any(isinstance(values.get(key), Expression) or values.get(key) is None for key in keys):
             raise QueryError("on this database an insert returns rows whose keys are values, or counted")
         raw = [tuple(_kept(key, values[key], dialect) for key in keys)]
         statements.append(_select(table, columns, _these(table, raw, dialect, keys), dialect))

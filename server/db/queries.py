@@ -120,8 +120,12 @@ class Query(Compilable, Generic[R]):
         """Write it as a subquery."""
         with out.qualifying(True):
             out.text("(")
-            self.compile_statement(out)
+            self.compile_inside(out)
             out.text(")")
+
+    def compile_inside(self, out: Compiler) -> None:
+        """Write it inside the parentheses of a subquery."""
+        self.compile_statement(out)
 
     @abstractmethod
     def compile_statement(self, out: Compiler) -> None:

@@ -173,7 +173,7 @@ class Select(Selection[R], Filtered[list[R]]):
         if reads_written and out.dialect.derives_own:
             with out.qualifying(True):
                 out.text("(SELECT * FROM (")
-                self.compile_named(out, named=True)
+                self.compile_inside(out, named=True)
                 out.text(") AS derived)")
         else:
             super().compile(out)

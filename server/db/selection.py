@@ -200,11 +200,23 @@ class Selection(Query[list[R]], Expression[Any]):
             out.text(" ORDER BY ")
             out.separated(self._order)
 
+    def compile_inside(self, out: Compiler, *, named: bool = False) -> None:
+        if out.writing is None:
+            self.compile_named(out, named=named)
+            return
+        # Not every database takes common table expressions before a statement that writes.
+        inner = Compiler(out.dialect)
+        inner.qualified, inner.writing = True, out.writing
+        self.compile_named(inner, named=named)
+        sql, arguments = inner.finish()
+        out.text(sql)
+        out.arguments.extend(arguments)
+
     def compile_list(self, out: Compiler) -> None:
         if self._limit is not None and out.dialect.derives_limited:
             with out.qualifying(True):
                 out.text("(SELECT * FROM (")
-                self.compile_named(out, named=True)
+                self.compile_inside(out, named=True)
                 out.text(") AS limited)")
         else:
             self.compile(out)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 START_SECONDS = 60
 STOP_SECONDS = 30
+INSTALL_TRIES = 3
 USER = "tester"
 PASSWORD = "p@ss:w/rd%"
 """No secret; it has what has to be encoded in a URL."""
@@ -68,8 +69,7 @@ class MariaDb:
         log = self._folder / "log"
         with log.open("ab") as output:
             if not (self._folder / "data").exists():
-                install = [self._installer, "--no-defaults", data, "--auth-root-authentication-method=normal"]
-                subprocess.run([*install, *self._as_root], stdout=output, stderr=output, check=True)
+                self._install(data)
             (self._folder / "init.sql").write_text(
                 "".join(
                     f"CREATE USER IF NOT EXISTS {USER}@'{host}' IDENTIFIED BY '{PASSWORD}';\n"
@@ -90,6 +90,16 @@ class MariaDb:
             ]  # fmt: skip
             self._process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
         self._wait(log)
+
+    def _install(self, data: str) -> None:
+        """Make its own tables; its installer has been seen to fail once on a busy machine."""
+        command = [self._installer, "--no-defaults", data, "--auth-root-authentication-method=normal", *self._as_root]
+        for _ in range(INSTALL_TRIES):
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode == 0:
+                return
+            shutil.rmtree(self._folder / "data", ignore_errors=True)
+        raise RuntimeError(f"mariadb-install-db fails: {(done.stdout + done.stderr)[-1000:]}")
 
     def kill(self) -> None:
         """End it at once; it has no time to say anything to its clients."""

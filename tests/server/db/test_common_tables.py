@@ -174,3 +174,13 @@ def test_columns_are_known() -> None:
         cte("x", Note.select(None, Note.number + 1))
     with pytest.raises(QueryError, match="label"):
         cte("x", Note.select(None, Note.id, Author.id).join(Author, Author.id == Note.author))
+
+
+async def test_writes_look_into_common_tables(db: Database) -> None:
+    """A common table expression can say which rows a write is for, on every database."""
+    await Pair.insert_many(db, [{Pair.left: n, Pair.order: "a", Pair.value: n} for n in range(6)])
+    large = cte("large", Pair.select(None, Pair.left).where(Pair.value > 3))
+    assert await Pair.update(db).set(Pair.value, 0).where(Pair.left.in_(large.select(None, large.left))) == 2
+    small = cte("small", Pair.select(None, Pair.left).where(Pair.value < 1))
+    assert await Pair.delete_from(db).where(Pair.left.in_(small.select(None, small.left))) == 3
+    assert await Pair.select(db, Pair.left).order_by(Pair.left).scalars() == [1, 2, 3]

@@ -479,3 +479,11 @@ async def test_a_lock_keeps_others_out(db: Database) -> None:
                 pass
         async with db.lock("another", 0.01):
             pass
+
+
+async def test_gathered_queries_of_one_transaction_take_turns(db: Database) -> None:
+    """What is gathered inside a transaction runs one after the other, on every database."""
+    async with db.transaction() as tx:
+        await asyncio.gather(*(Author(name=f"a{number}").insert(tx) for number in range(20)))
+        counts = await asyncio.gather(*(Author.select(tx).count() for _ in range(5)))
+    assert counts == [20] * 5
