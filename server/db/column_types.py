@@ -6,9 +6,10 @@ import datetime as dt
 import decimal
 import enum
 import uuid
-from typing import Any, Literal, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, overload
 
-from server.db.columns import Column, Default, Options
+from server.db.columns import Column, Default, Options, Table
+from server.db.dialects import moment
 from server.db.errors import QueryError
 from server.db.value_types import BOOLEAN, DATE, FLOAT, INTEGER, TIMESTAMP, UUID, Kind, ValueType
 
@@ -115,6 +116,17 @@ class Timestamp(Column[T]):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.value_type = TIMESTAMP
+        # Rows are full of moments that nobody looks at, and to make one takes as long as all else of an object.
+        self.late = not self.primary_key
+
+    if not TYPE_CHECKING:  # for mypy it is as every column
+
+        def __get__(self, instance: Any, owner: Any) -> Any:
+            return owner.dbo_expressions[self.position] if instance is None else self.of(instance)
+
+    def of(self, instance: Table) -> Any:
+        value = instance.dbo_values[self.position]
+        return value if value is None or isinstance(value, dt.datetime) else moment(value)
 
 
 class Date(Column[T]):

@@ -38,7 +38,8 @@ class Table:
         dbo_prefix: the name that a prefix has in queries; None for the class itself.
         dbo_home: the class itself, also of a prefix.
         dbo_cache: what was worked out once for the class and a dialect.
-        dbo_values: a row's values, in the order of the columns; a tuple until the first one is set.
+        dbo_values: a row's values, in the order of the columns; a tuple until the first one is set. `Column.of` returns
+            one of them as Python has it.
         dbo_changed: the columns that were set since the row was read or written.
         dbo_stored: whether the object has a row; the key's value does not tell.
         dbo_kept: what the database keeps for columns whose values can change in place, by position.
@@ -129,6 +130,8 @@ class Column(Generic[T]):
     """
 
     value_type: ValueType
+    late = False
+    """Whether an object has what the database gave until somebody looks at it."""
 
     def __init__(
         self,
@@ -152,6 +155,10 @@ class Column(Generic[T]):
         self.position = -1
         self.table = ""
         self.counting = False
+
+    def of(self, instance: Table) -> Any:
+        """Return an object's value."""
+        return instance.dbo_values[self.position]
 
     def bind(self, owner: type[Table], name: str, position: int) -> None:
         """Take a place in a table."""
@@ -178,7 +185,7 @@ class Column(Generic[T]):
     def assign(self, instance: Table, value: Any) -> None:
         """Check a value and set it, and note that it changed."""
         value = self.validated(value)
-        if instance.dbo_values[self.position] == value:
+        if self.of(instance) == value:
             return
         self.put(instance, value)
         self.note(instance)

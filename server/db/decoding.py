@@ -6,7 +6,7 @@ their methods: one comprehension that takes each row apart by position.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from itertools import repeat
 from typing import Any
 
@@ -19,16 +19,23 @@ from server.db.value_types import Codec, Kind
 RowsDecoder = Callable[[list[Row]], list[Any]]
 
 
-def rows_decoder(expressions: Sequence[Expression[Any]], dialect: Dialect) -> RowsDecoder:
-    """Return what turns the database's rows of these expressions into Python's."""
-    if all(_decoder(expression, dialect) is None for expression in expressions):
+def rows_decoder(expressions: Sequence[Expression[Any]], dialect: Dialect, late: Collection[int] = ()) -> RowsDecoder:
+    """Return what turns the database's rows of these expressions into Python's.
+
+    Args:
+        expressions: what a row consists of.
+        dialect: the database.
+        late: the places that stay as they are.
+    """
+    decoders = [None if i in late else _decoder(expression, dialect) for i, expression in enumerate(expressions)]
+    if not any(decoders):
         return lambda rows: rows
     names: dict[str, Any] = {}
     cells, columns, decoded = [], [], []
     for position, expression in enumerate(expressions):
-        value, decode = f"v{position}", _decoder(expression, dialect)
+        value, decode = f"v{position}", decoders[position]
         kind = expression.value_type.kind if expression.value_type is not None else None
-        whole = dialect.column_decoders.get(kind) if kind is not None else None
+        whole = dialect.column_decoders.get(kind) if kind is not None and decode is not None else None
         names[f"decode{position}"] = whole or decode
         if whole is not None:
             columns.append(f"decode{position}([row[{position}] for row in rows])")
@@ -54,7 +61,8 @@ def object_loader(home: type[Table], dialect: Dialect) -> RowsDecoder:
 
 
 def _object_loader(home: type[Table], dialect: Dialect) -> RowsDecoder:
-    decode = rows_decoder(home.dbo_expressions, dialect)
+    late = [column.position for column in home.dbo_columns if column.late]
+    decode = rows_decoder(home.dbo_expressions, dialect, late)
     mutable = [column.position for column in home.dbo_columns if column.value_type.kind is Kind.JSON]
 
     def load(rows: list[Row]) -> list[Any]:

@@ -245,6 +245,11 @@ def many_from_microseconds(values: list[int | None]) -> list[dt.datetime | None]
     return msgspec.convert(seconds, _MOMENTS, strict=False)
 
 
+def moment(kept: Any) -> dt.datetime:
+    """Read a moment in the form in which any database keeps it: whole microseconds, or text in UTC."""
+    return from_microseconds(kept) if isinstance(kept, int) else dt.datetime.fromisoformat(f"{kept}+00:00")
+
+
 def to_json(value: Any) -> str:
     """Keep a value as JSON text."""
     return msgspec.json.encode(value).decode()

@@ -166,13 +166,13 @@ class DbObject(Table):
             raise QueryError(f"{self!r} is stored already; save it")
         made = [c for c in self.dbo_columns if c.generated and self.dbo_values[c.position] is None]
         plan = statement_for(InsertRow, type(self), db.dialect, made)
-        statement = plan.statement(self.dbo_values)
+        statement = plan.statement([column.of(self) for column in self.dbo_columns])
         self.dbo_changed = NOTHING  # what is set from now on is a change
         if all(column.counting for column in made):
             result = await db.execute(statement)
             generated = [result.last_key] * len(made)
         else:
-            values = {e: self.dbo_values[e.column.position] for e in self.dbo_expressions if e.column not in made}
+            values = {e: e.column.of(self) for e in self.dbo_expressions if e.column not in made}
             query = insert_rows(db, type(self), [values])
             ((*generated,),) = await query.returning(*(self.dbo_expressions[c.position] for c in made))
         for column, value in zip(made, generated, strict=True):
@@ -277,7 +277,7 @@ def table(tablename: str, /, **columns: Column[Any]) -> type[DbObject]:
 
 def values_of(instance: DbObject) -> Mapping[str, Any]:
     """Return an object's values by column name."""
-    return {column.name: instance.dbo_values[column.position] for column in instance.dbo_columns}
+    return {column.name: column.of(instance) for column in instance.dbo_columns}
 
 
 def _kept(value: Any) -> str | None:

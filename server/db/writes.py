@@ -346,7 +346,7 @@ def _given(row: Assigned | Table, owner: type[Table]) -> dict[Column[Any], Any]:
         return {expression.column: value for expression, value in row.items()}
     if not isinstance(row, owner.dbo_home):
         raise QueryError(f"a {type(row).__name__} is no row of {owner.dbo_tablename}")
-    values = zip(row.dbo_columns, row.dbo_values, strict=True)
+    values = [(column, column.of(row)) for column in row.dbo_columns]
     return {column: value for column, value in values if value is not None or not column.generated}
 
 

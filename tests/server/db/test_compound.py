@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from server.db import Database, QueryError, count, union, union_all
+from server.db.objects import values_of
 from server.db.queries import Query
 from server.db.selection import Counted
 from server.db.sqlite.dialect import SQLITE
@@ -120,7 +121,7 @@ async def test_rows_are_what_the_first_query_gives(db: Database) -> None:
     authors = [await Author(name=name, born=MOMENT).insert(db) for name in ("a", "b")]
     query = Author.select(db)
     found = await union(query.where(Author.name == "a"), query.where(Author.name == "b")).order_by(Author.id)
-    assert [author.dbo_values for author in found] == [tuple(author.dbo_values) for author in authors]
+    assert [values_of(author) for author in found] == [values_of(author) for author in authors]
     found[0].name = "c"
     await found[0].save(db)
 

@@ -40,6 +40,7 @@ from server.db import (
     Version,
 )
 from server.db.copying import Copied, CopyFailed, Progress, Verified, copy_all, in_order
+from server.db.objects import values_of
 from server.db.schema import TableDefinition
 from tests.support.mariadb import MariaDb
 
@@ -183,7 +184,7 @@ def target_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 async def rows_of(db: Database, cls: type[DbObject]) -> list[list[Any]]:
     """Return all rows of a table."""
-    return [list(row.dbo_values) for row in await cls.select(db).order_by(*cls.dbo_expressions[:3])]
+    return [list(values_of(row).values()) for row in await cls.select(db).order_by(*cls.dbo_expressions[:3])]
 
 
 async def tables_of(db: Database) -> set[str]:

@@ -410,3 +410,18 @@ def test_columns_named_like_methods_are_refused() -> None:
     for name in ("select", "get", "save", "dbo_values"):
         with pytest.raises(QueryError, match=name):
             table("strange", id=Integer(primary_key=True), **{name: Integer(nullable=True)})
+
+
+async def test_moments_are_what_they_were_whenever_they_are_looked_at(db: Database) -> None:
+    """A moment that nobody has looked at yet is compared, kept, copied and written again as any other."""
+    await Author(name="ann", born=MOMENT).insert(db)
+    unseen = await Author.select(db).one()
+    unseen.born = MOMENT
+    assert unseen.changed_columns() == []
+    assert values_of(await Author.select(db).one())["born"] == MOMENT
+    await unseen.delete(db)
+    await unseen.insert(db)
+    again = await Author.select(db).one()
+    await again.delete(db)
+    assert await Author.insert_many(db, [again]) == 1
+    assert (await Author.select(db).one()).born == MOMENT
