@@ -7,7 +7,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 from server.db.compiler import Compilable, Compiler
 from server.db.errors import QueryError
-from server.db.value_types import BOOLEAN, FLOAT, INTEGER, TEXT, Kind, ValueType
+from server.db.value_types import BOOLEAN, FLOAT, INTEGER, TEXT, Kind, ValueType, text_beyond
 
 T = TypeVar("T")
 Nulls = Literal["first", "last"]
@@ -84,7 +84,7 @@ class Expression(Compilable, Generic[T]):
 
     def startswith(self, text: str) -> Predicate:
         """Tell whether the text begins with another. An index on the column is used."""
-        beyond = _beyond(text)
+        beyond = text_beyond(text)
         low = Comparison(self, ">=", Value(text, TEXT))
         return low if beyond is None else low & Comparison(self, "<", Value(beyond, TEXT))
 
@@ -444,14 +444,3 @@ def _whole(value: Any) -> Expression[Any]:
     raise QueryError(
         "a decimal number is multiplied by whole ones; with others in Python, where it is said how to round"
     )
-
-
-def _beyond(text: str) -> str | None:
-    """Return the smallest text that is larger than all that begin with `text`; None when there is none."""
-    while text:
-        last = ord(text[-1])
-        if last < 0x10FFFF:
-            # Surrogates are no characters.
-            return text[:-1] + chr(0xE000 if last == 0xD7FF else last + 1)
-        text = text[:-1]
-    return None

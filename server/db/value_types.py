@@ -177,3 +177,14 @@ BOOLEAN = ValueType(Kind.BOOLEAN)
 TIMESTAMP = ValueType(Kind.TIMESTAMP)
 DATE = ValueType(Kind.DATE)
 UUID = ValueType(Kind.UUID)
+
+
+def text_beyond(text: str) -> str | None:
+    """Return the smallest text that is larger than all that begin with `text`; None when there is none."""
+    while text:
+        last = ord(text[-1])
+        if last < 0x10FFFF:
+            # Surrogates are no characters.
+            return text[:-1] + chr(0xE000 if last == 0xD7FF else last + 1)
+        text = text[:-1]
+    return None

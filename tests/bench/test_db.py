@@ -72,7 +72,7 @@ def test_what_is_missed_and_lost_is_said(run: DbRun) -> None:
     assert "DbObject 2.00 (goal <= 1.5: MISSED), Tortoise 8.00." in text
     assert "Faster than DbObject: Tortoise in bulk (0.80x)." in text
     assert "where no commit waits for a disk" in text
-    assert "DbObject always has FULL" in text
+    assert "for all; DbObject has FULL unless it is told otherwise" in text
 
 
 def test_who_is_absent_is_named(run: DbRun) -> None:
