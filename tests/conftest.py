@@ -13,7 +13,7 @@ import pytest
 import uvloop
 
 from server.db import Database, Statement
-from tests.support.mariadb import MariaDb, MissingMariaDb
+from tests.support.mariadb import MariaDb, private_mariadb
 
 MYSQL_URL = os.environ.get("SWITCHBOARD_TEST_MYSQL_URL")
 """A MySQL to test against too, of a user who may create databases."""
@@ -27,17 +27,8 @@ def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.Abstrac
 @pytest.fixture(scope="session")
 def mariadb() -> Iterator[MariaDb]:
     """A MariaDB of the tests' own, for all of them."""
-    try:
-        server = MariaDb()
-    except MissingMariaDb as missing:
-        if os.environ.get("CI") == "true":
-            pytest.fail(str(missing))
-        pytest.skip(str(missing))
-    try:
-        server.start()
+    with private_mariadb() as server:
         yield server
-    finally:
-        server.stop()
 
 
 @pytest.fixture(params=("sqlite", "mariadb", "mysql") if MYSQL_URL else ("sqlite", "mariadb"))

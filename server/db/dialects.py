@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import operator
+import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal
@@ -134,13 +136,36 @@ class Dialect(ABC):
     def column_type(self, value_type: ValueType) -> str:
         """Return the type of a column in CREATE TABLE."""
 
-    @abstractmethod
     def make_keeper(self, value_type: ValueType) -> Codec | None:
-        """Make what `keeper` returns."""
+        """Make what `keeper` returns; here, for what all databases keep alike."""
+        match value_type.kind:
+            case Kind.DATE:
+                return dt.date.isoformat
+            case Kind.UUID:
+                return operator.attrgetter("bytes")
+            case Kind.ENUM:
+                return operator.attrgetter("value")
+            case Kind.JSON:
+                return to_json
+        return None
 
-    @abstractmethod
-    def make_decoder(self, value_type: ValueType, *, computed: bool) -> Codec | None:
-        """Make what `decoder` returns."""
+    def make_decoder(self, value_type: ValueType, *, computed: bool) -> Codec | None:  # noqa: ARG002 some look at it
+        """Make what `decoder` returns; here, for what all databases keep alike."""
+        match value_type.kind:
+            case Kind.TIMESTAMP:
+                return moment
+            case Kind.DATE:
+                return dt.date.fromisoformat
+            case Kind.UUID:
+                return lambda value: uuid.UUID(bytes=value)
+            case Kind.ENUM:
+                enumeration: Codec = value_type.python
+                return enumeration
+            case Kind.JSON:
+                return msgspec.json.Decoder(value_type.python).decode
+            case Kind.BOOLEAN:
+                return bool
+        return None
 
     @abstractmethod
     def like(self, pattern: str) -> tuple[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import pytest
 from tests.faults.test_kill import NO_LIMITS, whole_history
 from tests.support.chatclient import CallError, ChatClient, Talker, guest_cookie
 from tests.support.history import Journal, Meter
-from tests.support.mariadb import MariaDb, MissingMariaDb
+from tests.support.mariadb import MariaDb, private_mariadb
 from tests.support.server import Server
 
 CLIENTS = 40
@@ -25,18 +24,8 @@ UNAVAILABLE = -32050
 @pytest.fixture
 def own_mariadb() -> Iterator[MariaDb]:
     """A server that this test may end."""
-    try:
-        server = MariaDb()
-    except MissingMariaDb as missing:
-        if os.environ.get("CI") == "true":
-            pytest.fail(str(missing))
-        pytest.skip(str(missing))
-    try:
-        server.start()
+    with private_mariadb() as server:
         yield server
-    finally:
-        server.thaw()
-        server.stop()
 
 
 def kill(database: MariaDb) -> Callable[[], None]:

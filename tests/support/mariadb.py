@@ -10,8 +10,11 @@ import socket
 import subprocess
 import tempfile
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+import pytest
 
 START_SECONDS = 60
 STOP_SECONDS = 30
@@ -114,8 +117,8 @@ class MariaDb:
 
     def thaw(self) -> None:
         """Let it go on."""
-        assert self._process
-        self._process.send_signal(signal.SIGCONT)
+        if self._process:
+            self._process.send_signal(signal.SIGCONT)
 
     def stop(self) -> None:
         """End it, and remove its data."""
@@ -137,6 +140,23 @@ class MariaDb:
                     return
             time.sleep(0.05)
         raise RuntimeError(f"mariadbd does not start: {log.read_text(errors='replace')[-1000:]}")
+
+
+@contextmanager
+def private_mariadb() -> Iterator[MariaDb]:
+    """Start a server for tests, and end it; skip where there is none, but fail in CI."""
+    try:
+        server = MariaDb()
+    except MissingMariaDb as missing:
+        if os.environ.get("CI") == "true":
+            pytest.fail(str(missing))
+        pytest.skip(str(missing))
+    try:
+        server.start()
+        yield server
+    finally:
+        server.thaw()
+        server.stop()
 
 
 def _find(program: str) -> str:

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import decimal
-import operator
-import uuid
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-import msgspec
-
-from server.db.dialects import Dialect, Returning, like_tokens, to_json
+from server.db.dialects import Dialect, Returning, like_tokens
 from server.db.mysql.keywords import KEYWORDS
 from server.db.value_types import Codec, Kind, ValueType
 
@@ -89,15 +84,9 @@ class MySQLDialect(Dialect):
         match value_type.kind:
             case Kind.TIMESTAMP:
                 return lambda value: value.replace(tzinfo=None).isoformat(" ")
-            case Kind.DATE:
-                return dt.date.isoformat
             case Kind.BOOLEAN:
                 return int
-            case Kind.UUID | Kind.ENUM:
-                return operator.attrgetter("bytes" if value_type.kind is Kind.UUID else "value")
-            case Kind.JSON:
-                return to_json
-        return None
+        return super().make_keeper(value_type)
 
     def make_decoder(self, value_type: ValueType, *, computed: bool) -> Codec | None:
         match value_type.kind:
@@ -107,20 +96,7 @@ class MySQLDialect(Dialect):
                 return float
             case Kind.DECIMAL:
                 return decimal.Decimal
-            case Kind.TIMESTAMP:
-                return _moment
-            case Kind.DATE:
-                return dt.date.fromisoformat
-            case Kind.UUID:
-                return lambda value: uuid.UUID(bytes=value)
-            case Kind.ENUM:
-                enumeration: Codec = value_type.python
-                return enumeration
-            case Kind.JSON:
-                return msgspec.json.Decoder(value_type.python).decode
-            case Kind.BOOLEAN:
-                return bool
-        return None
+        return super().make_decoder(value_type, computed=computed)
 
     def like(self, pattern: str) -> tuple[str, str]:
         # Another escape than the backslash, which some servers are told to take for itself.
@@ -197,10 +173,6 @@ class MariaDBDialect(MySQLDialect):
     returning: ClassVar[frozenset[Returning]] = frozenset({"insert", "delete"})
     collation: ClassVar = "utf8mb4_nopad_bin"
     words_collation: ClassVar = "utf8mb4_uca1400_ai_ci"
-
-
-def _moment(text: str) -> dt.datetime:
-    return dt.datetime.fromisoformat(text + "+00:00")
 
 
 MYSQL = MySQLDialect()

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import decimal
-import operator
-import uuid
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import apsw
-import msgspec
 
 from server.db.dialects import (
     Dialect,
     Returning,
-    from_microseconds,
     like_tokens,
     many_from_microseconds,
-    to_json,
     to_microseconds,
 )
 from server.db.value_types import Codec, Kind, ValueType
@@ -80,35 +74,14 @@ class SQLiteDialect(Dialect):
         match value_type.kind:
             case Kind.TIMESTAMP:
                 return to_microseconds
-            case Kind.DATE:
-                return dt.date.isoformat
             case Kind.DECIMAL:
                 return lambda value: int(value.scaleb(value_type.places))
-            case Kind.UUID | Kind.ENUM:
-                return operator.attrgetter("bytes" if value_type.kind is Kind.UUID else "value")
-            case Kind.JSON:
-                return to_json
-        return None
+        return super().make_keeper(value_type)
 
     def make_decoder(self, value_type: ValueType, *, computed: bool) -> Codec | None:
-        del computed
-        match value_type.kind:
-            case Kind.TIMESTAMP:
-                return from_microseconds
-            case Kind.DATE:
-                return dt.date.fromisoformat
-            case Kind.DECIMAL:
-                return lambda value: decimal.Decimal(value).scaleb(-value_type.places)
-            case Kind.UUID:
-                return lambda value: uuid.UUID(bytes=value)
-            case Kind.ENUM:
-                enumeration: Codec = value_type.python
-                return enumeration
-            case Kind.JSON:
-                return msgspec.json.Decoder(value_type.python).decode
-            case Kind.BOOLEAN:
-                return bool
-        return None
+        if value_type.kind is Kind.DECIMAL:
+            return lambda value: decimal.Decimal(value).scaleb(-value_type.places)
+        return super().make_decoder(value_type, computed=computed)
 
     def like(self, pattern: str) -> tuple[str, str]:
         # GLOB heeds case, and LIKE does not.

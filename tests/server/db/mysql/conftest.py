@@ -14,7 +14,7 @@ import pytest
 
 from server.db.backends import Result, Statement
 from server.db.mysql.backend import MySQLBackend
-from tests.support.mariadb import MariaDb, MissingMariaDb
+from tests.support.mariadb import MariaDb, private_mariadb
 
 SERVER_URL = os.environ.get("SWITCHBOARD_TEST_MYSQL_URL")
 """A server to test against instead, of a user who may create databases; a few tests want their own all the same."""
@@ -32,17 +32,8 @@ class OpenBackend(Protocol):
 @pytest.fixture(scope="session")
 def mariadb() -> Iterator[MariaDb]:
     """A server that may be killed: none of the other tests uses it."""
-    try:
-        server = MariaDb()
-    except MissingMariaDb as missing:
-        if os.environ.get("CI") == "true":
-            pytest.fail(str(missing))
-        pytest.skip(str(missing))
-    try:
-        server.start()
+    with private_mariadb() as server:
         yield server
-    finally:
-        server.stop()
 
 
 @pytest.fixture(scope="session")
