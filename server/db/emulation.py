@@ -10,14 +10,14 @@ from server.db.columns import Column, ColumnExpression, Table
 from server.db.compiler import Compiler
 from server.db.dialects import Dialect
 from server.db.errors import QueryError
-from server.db.expressions import Comparison, Expression, Logical, Predicate, Value
+from server.db.expressions import Comparison, Expression, Logical, Predicate, Truth, Value
 from server.db.queries import Steps
 
 
 class Writing(Protocol):
     """An UPDATE or DELETE."""
 
-    def only(self, predicate: Predicate) -> Writing:
+    def only(self, predicate: Truth) -> Writing:
         """Return the same for the rows of another predicate."""
 
     def statement(self, dialect: Dialect) -> Statement:
@@ -35,7 +35,7 @@ class Inserting(Protocol):
         """Compile for a database."""
 
 
-def pinned(predicate: Predicate | None, table: type[Table]) -> bool:
+def pinned(predicate: Truth | None, table: type[Table]) -> bool:
     """Tell whether a predicate asks for one row by its whole key, so that no other row can come to be meant."""
     parts = predicate.predicates if isinstance(predicate, Logical) and predicate.operator == "AND" else (predicate,)
     keys = {
@@ -50,7 +50,7 @@ def pinned(predicate: Predicate | None, table: type[Table]) -> bool:
 
 
 def select_pinned(
-    table: type[Table], predicate: Predicate | None, columns: Sequence[Expression[Any]], dialect: Dialect
+    table: type[Table], predicate: Truth | None, columns: Sequence[Expression[Any]], dialect: Dialect
 ) -> Statement:
     """Return the look at the row of a pinned predicate."""
     assert predicate is not None
@@ -60,7 +60,7 @@ def select_pinned(
 def update_returning(
     update: Writing,
     table: type[Table],
-    predicate: Predicate | None,
+    predicate: Truth | None,
     columns: Sequence[Expression[Any]],
     dialect: Dialect,
 ) -> Steps[list[Row]]:
@@ -77,7 +77,7 @@ def update_returning(
 def delete_returning(
     delete: Writing,
     table: type[Table],
-    predicate: Predicate | None,
+    predicate: Truth | None,
     columns: Sequence[Expression[Any]],
     dialect: Dialect,
 ) -> Steps[list[Row]]:
@@ -177,7 +177,7 @@ def _selecting(table: type[Table], columns: Sequence[Expression[Any]], dialect: 
 def _select(
     table: type[Table],
     columns: Sequence[Expression[Any]],
-    predicate: Predicate | None,
+    predicate: Truth | None,
     dialect: Dialect,
     ending: str = "",
 ) -> Statement:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeAlias, TypeVar, cast
 
 from server.db.compiler import Compilable, Compiler
 from server.db.errors import QueryError
@@ -80,6 +80,15 @@ class Expression(Compilable, Generic[T]):
             raise QueryError("in_ takes a list of values, not a text")
         return Membership(self, [self.operand(value) for value in values])
 
+    def __and__(self: Truth, other: Truth) -> Predicate:
+        return Logical(self, "AND", other)
+
+    def __or__(self: Truth, other: Truth) -> Predicate:
+        return Logical(self, "OR", other)
+
+    def __invert__(self: Truth) -> Predicate:
+        return Not(checked_truth(self, "~ takes"))
+
     # Text. What somebody typed is never a pattern.
 
     def startswith(self, text: str) -> Predicate:
@@ -128,11 +137,11 @@ class Expression(Compilable, Generic[T]):
         """Divide as Python does: the result is a floating-point number, and NULL when the divisor is 0."""
         if self.value_type is not None and self.value_type.kind is Kind.DECIMAL:
             raise QueryError("a decimal number is divided in Python, where it is said how to round")
-        return Quotient(self, _number(other))
+        return Division(self, "division", _number(other))
 
     def __mod__(self, other: Expression[int] | int) -> Expression[int]:
         """The remainder of a division of whole numbers; it has the sign of the dividend, as in SQL."""
-        return Remainder(self, other if isinstance(other, Expression) else Value(other, INTEGER))
+        return Division(self, "remainder", other if isinstance(other, Expression) else Value(other, INTEGER))
 
     def __neg__(self) -> Expression[T]:
         return Enclosed("(- {})", self.value_type, self)
@@ -166,14 +175,21 @@ class Predicate(Expression[bool]):
     __slots__ = ()
     value_type = BOOLEAN
 
-    def __and__(self, other: Predicate) -> Predicate:
-        return Logical(self, "AND", other)
 
-    def __or__(self, other: Predicate) -> Predicate:
-        return Logical(self, "OR", other)
+Truth: TypeAlias = Expression[bool] | Expression[bool | None]
+"""What is true or not: a predicate, or a Boolean column."""
 
-    def __invert__(self) -> Predicate:
-        return Not(self)
+
+def checked_truth(expression: Any, who: str) -> Truth:
+    """Return an expression that is true or not.
+
+    Raises:
+        QueryError: it is none.
+    """
+    value_type = expression.value_type if isinstance(expression, Expression) else None
+    if value_type is None or value_type.kind is not Kind.BOOLEAN:
+        raise QueryError(f"{who} predicates such as Table.column == value, not {expression!r}")
+    return cast("Truth", expression)
 
 
 class Value(Expression[T]):
@@ -245,32 +261,20 @@ class Binary(Expression[T]):
         out.template(f"({{}} {self.operator} {{}})", self.left, self.right)
 
 
-class Quotient(Expression[float]):
-    """A division as Python has it."""
+class Division(Expression[Any]):
+    """A division, or the remainder of one; each database has its own way to write what Python means."""
 
-    __slots__ = ("left", "right")
-    value_type = FLOAT
+    __slots__ = ("left", "part", "right", "value_type")
 
-    def __init__(self, left: Expression[Any], right: Expression[Any]) -> None:
+    def __init__(self, left: Expression[Any], part: Literal["division", "remainder"], right: Expression[Any]) -> None:
         self.left = left
         self.right = right
+        self.part = part
+        self.value_type = FLOAT if part == "division" else INTEGER
 
     def compile(self, out: Compiler) -> None:
-        out.template(out.dialect.division, self.left, self.right)
-
-
-class Remainder(Expression[int]):
-    """The remainder of a division."""
-
-    __slots__ = ("left", "right")
-    value_type = INTEGER
-
-    def __init__(self, left: Expression[Any], right: Expression[Any]) -> None:
-        self.left = left
-        self.right = right
-
-    def compile(self, out: Compiler) -> None:
-        out.template(out.dialect.remainder, self.left, self.right)
+        template = out.dialect.division if self.part == "division" else out.dialect.remainder
+        out.template(template, self.left, self.right)
 
 
 class Concatenation(Expression[str]):
@@ -310,12 +314,12 @@ class Logical(Predicate):
 
     __slots__ = ("operator", "predicates")
 
-    def __init__(self, left: Predicate, operator: str, right: Predicate) -> None:
-        if not isinstance(right, Predicate):
-            raise QueryError(f"& and | take predicates such as Table.column == value, not {right!r}")
+    def __init__(self, left: Truth, operator: str, right: Truth) -> None:
         self.operator = operator
         chain = left.predicates if isinstance(left, Logical) and left.operator == operator else (left,)
-        self.predicates: tuple[Predicate, ...] = (*chain, right)
+        self.predicates: tuple[Truth, ...] = (*chain, right)
+        for predicate in self.predicates[-2:]:
+            checked_truth(predicate, "& and | take")
 
     def compile(self, out: Compiler) -> None:
         out.text("(")
@@ -328,7 +332,7 @@ class Not(Predicate):
 
     __slots__ = ("predicate",)
 
-    def __init__(self, predicate: Predicate) -> None:
+    def __init__(self, predicate: Truth) -> None:
         self.predicate = predicate
 
     def compile(self, out: Compiler) -> None:

@@ -12,7 +12,7 @@ from server.db.columns import Table
 from server.db.compiler import Compilable, Compiler
 from server.db.dialects import Dialect
 from server.db.errors import QueryError
-from server.db.expressions import Predicate
+from server.db.expressions import Truth, checked_truth
 from server.db.sqlite.dialect import SQLITE
 
 R = TypeVar("R")
@@ -151,9 +151,9 @@ class Query(Compilable, Generic[R]):
 class Filtered(Query[R]):
     """A query with a predicate."""
 
-    _predicate: Predicate | None = None
+    _predicate: Truth | None = None
 
-    def where(self, *predicates: Predicate) -> Self:
+    def where(self, *predicates: Truth) -> Self:
         """Take the rows for which all predicates are true."""
         query: Self = self._with(_predicate=joined(self._predicate, predicates, "where"))
         return query
@@ -164,15 +164,14 @@ class Filtered(Query[R]):
             self._predicate.compile(out)
 
 
-def joined(predicate: Predicate | None, others: Sequence[Predicate], method: str) -> Predicate | None:
+def joined(predicate: Truth | None, others: Sequence[Truth], method: str) -> Truth | None:
     """Join predicates by AND.
 
     Raises:
         QueryError: one is no predicate.
     """
     for other in others:
-        if not isinstance(other, Predicate):
-            raise QueryError(f"{method} takes predicates such as Table.column == value, not {other!r}")
+        checked_truth(other, f"{method} takes")
         predicate = other if predicate is None else predicate & other
     return predicate
 

@@ -11,7 +11,7 @@ from server.db.compiler import Compiler
 from server.db.decoding import object_loader
 from server.db.dialects import Dialect
 from server.db.errors import QueryError
-from server.db.expressions import Expression, Ordering, Predicate
+from server.db.expressions import Expression, Ordering, Predicate, Truth
 from server.db.foreign_keys import Relation, load_related
 from server.db.queries import Executor, Filtered, Source, compile_table, joined
 from server.db.selection import Selection, compile_output
@@ -22,10 +22,10 @@ R = TypeVar("R")
 class Select(Selection[R], Filtered[list[R]]):
     """Rows of a table, joined with others if need be."""
 
-    _joins: tuple[tuple[str, type[Table] | Source, Predicate], ...] = ()
+    _joins: tuple[tuple[str, type[Table] | Source, Truth], ...] = ()
     _distinct = False
     _groups: tuple[Expression[Any], ...] = ()
-    _having: Predicate | None = None
+    _having: Truth | None = None
     _lock: str | None = None
     _related: tuple[Relation, ...] = ()
 
@@ -43,12 +43,12 @@ class Select(Selection[R], Filtered[list[R]]):
 
     # What it selects from.
 
-    def join(self, other: type[Table] | Source, on: Predicate) -> Self:
+    def join(self, other: type[Table] | Source, on: Truth) -> Self:
         """Combine with the rows of another table, or prefix, for which `on` is true."""
         query: Self = self._with(_joins=(*self._joins, (" JOIN ", other, on)))
         return query
 
-    def left_join(self, other: type[Table] | Source, on: Predicate) -> Self:
+    def left_join(self, other: type[Table] | Source, on: Truth) -> Self:
         """The same, and keep the rows without a counterpart."""
         query: Self = self._with(_joins=(*self._joins, (" LEFT JOIN ", other, on)))
         return query
@@ -63,7 +63,7 @@ class Select(Selection[R], Filtered[list[R]]):
         query: Self = self._with(_groups=(*self._groups, *expressions))
         return query
 
-    def having(self, *predicates: Predicate) -> Self:
+    def having(self, *predicates: Truth) -> Self:
         """Take the groups for which all predicates are true."""
         query: Self = self._with(_having=joined(self._having, predicates, "having"))
         return query

@@ -20,7 +20,7 @@ from server.db.emulation import (
     update_returning,
 )
 from server.db.errors import QueryError
-from server.db.expressions import Expression, Predicate, Value
+from server.db.expressions import Expression, Truth, Value
 from server.db.queries import Executor, Filtered, Query, Steps
 
 R = TypeVar("R")
@@ -210,7 +210,7 @@ class Update(Returning[R], Filtered[R]):
         query: Update[list[Row]] = self._with(_returning=columns)
         return query
 
-    def only(self, predicate: Predicate) -> Self:
+    def only(self, predicate: Truth) -> Self:
         """Return the same for the rows of another predicate."""
         query: Self = self._with(_predicate=predicate, _everything=False)
         return query
@@ -270,7 +270,7 @@ class Delete(Returning[R], Filtered[R]):
         query: Delete[list[Row]] = self._with(_returning=columns)
         return query
 
-    def only(self, predicate: Predicate) -> Self:
+    def only(self, predicate: Truth) -> Self:
         """Return the same for the rows of another predicate."""
         query: Self = self._with(_predicate=predicate, _everything=False)
         return query
