@@ -33,8 +33,8 @@ class Integer(Column[T]):
         self.value_type = INTEGER
 
 
-class BigInteger(Integer[T]):
-    """The same, for those who look for it under this name: every whole number here has 64 bits."""
+BigInteger = Integer
+"""The same, for those who look for it under this name: every whole number here has 64 bits."""
 
 
 class Float(Column[T]):

@@ -163,7 +163,7 @@ class Everything(DbObject):
     dbo_tablename = "everything"
     id = Integer(primary_key=True)
     integer = Integer(nullable=True)
-    big: BigInteger[int | None] = BigInteger(nullable=True, index=True)
+    big = BigInteger(nullable=True, index=True)
     real = Float(nullable=True)
     price = Decimal(12, 3, nullable=True)
     short = Text(max_length=50, nullable=True, index=True)

@@ -218,7 +218,7 @@ def test_keys_that_are_counted() -> None:
 
     class Numbered(DbObject):
         dbo_tablename = "numbered"
-        id: BigInteger[int] = BigInteger(primary_key=True)
+        id = BigInteger(primary_key=True)
         other = Integer(default=0)
 
     class Double(DbObject):
