@@ -14,28 +14,41 @@ from server.db.backends import Row
 from server.db.columns import ColumnExpression, Table
 from server.db.dialects import Dialect
 from server.db.expressions import Expression
-from server.db.value_types import Codec, Kind
+from server.db.value_types import Kind, ValueType
 
+Shape = tuple[tuple[ValueType | None, bool], ...]
+"""The types of a row's values, and whether each is computed."""
 RowsDecoder = Callable[[list[Row]], list[Any]]
 
 
 def rows_decoder(expressions: Sequence[Expression[Any]], dialect: Dialect, late: Collection[int] = ()) -> RowsDecoder:
-    """Return what turns the database's rows of these expressions into Python's.
+    """Return what turns the database's rows of these expressions into Python's; written once for each shape of row.
 
     Args:
         expressions: what a row consists of.
         dialect: the database.
         late: the places that stay as they are.
     """
-    decoders = [None if i in late else _decoder(expression, dialect) for i, expression in enumerate(expressions)]
+    # Of what is computed the form may be another than a column's.
+    shape = tuple(
+        (None if i in late else expression.value_type, not isinstance(expression, ColumnExpression))
+        for i, expression in enumerate(expressions)
+    )
+    decoder: RowsDecoder | None = dialect.rows_decoders.get(shape)
+    if decoder is None:
+        decoder = dialect.rows_decoders[shape] = _written(shape, dialect)
+    return decoder
+
+
+def _written(shape: Shape, dialect: Dialect) -> RowsDecoder:
+    decoders = [None if kept is None else dialect.decoder(kept, computed=computed) for kept, computed in shape]
     if not any(decoders):
         return lambda rows: rows
     names: dict[str, Any] = {}
     cells, columns, decoded = [], [], []
-    for position, expression in enumerate(expressions):
-        value, decode = f"v{position}", decoders[position]
-        kind = expression.value_type.kind if expression.value_type is not None else None
-        whole = dialect.column_decoders.get(kind) if kind is not None and decode is not None else None
+    for position, ((value_type, _), decode) in enumerate(zip(shape, decoders, strict=True)):
+        value = f"v{position}"
+        whole = dialect.column_decoders.get(value_type.kind) if value_type is not None and decode is not None else None
         names[f"decode{position}"] = whole or decode
         if whole is not None:
             columns.append(f"decode{position}([row[{position}] for row in rows])")
@@ -75,10 +88,3 @@ def _object_loader(home: type[Table], dialect: Dialect) -> RowsDecoder:
         return objects
 
     return load
-
-
-def _decoder(expression: Expression[Any], dialect: Dialect) -> Codec | None:
-    value_type = expression.value_type
-    if value_type is None:
-        return None
-    return dialect.decoder(value_type, computed=not isinstance(expression, ColumnExpression))

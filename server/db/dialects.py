@@ -85,6 +85,8 @@ class Dialect(ABC):
         self._keepers: dict[ValueType, Codec | None] = {}
         self._decoders: dict[tuple[ValueType, bool], Codec | None] = {}
         self._quoted: dict[str, str] = {}
+        self.rows_decoders: dict[Any, Any] = {}
+        """What `decoding` has written for shapes of rows."""
 
     def quote(self, name: str) -> str:
         """Write an identifier; quoted only where SQL would take it for something else.
