@@ -61,7 +61,7 @@ def _written(shape: Shape, dialect: Dialect) -> RowsDecoder:
     target = ", ".join([f"({taken})", *decoded]) if decoded else taken
     source = f"zip(rows, {', '.join(columns)})" if columns else "rows"
     # Nothing but positions is in this text.
-    decoder: RowsDecoder = eval(f"lambda rows: [({', '.join(cells)},) for {target} in {source}]", names)  # noqa: S307
+    decoder: RowsDecoder = eval(f"lambda rows: [({', '.join(cells)},) for {target} in {source}]", names)  # noqa: S307 as said above
     return decoder
 
 

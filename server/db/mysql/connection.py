@@ -46,7 +46,7 @@ class Connection:
         most_bytes: the longest command that the server takes; set when the session is set up.
     """
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, id: int) -> None:  # noqa: A002
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, id: int) -> None:  # noqa: A002 the server's word for it
         self._loop = asyncio.get_running_loop()
         self._reader = reader
         self._writer = writer
@@ -132,7 +132,7 @@ class Connection:
             while not answer.complete and (enough is None or len(answer.rows) < enough):
                 chunk = await self._reader.read(READ_BYTES)
                 if not chunk:
-                    raise ConnectionLost(  # noqa: TRY301
+                    raise ConnectionLost(  # noqa: TRY301 handled with the other failures below
                         self._ended or "the server closed the connection",
                         sent=sent,
                         answered=answered,

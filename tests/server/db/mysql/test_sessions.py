@@ -193,7 +193,7 @@ async def test_stream_has_bounded_memory(numbers: MySQLBackend) -> None:
             count += len(page)
             if count % 20_000 == 0:
                 await asyncio.sleep(0.01)  # time for more to come, if nothing holds it back
-            most = max(most, len(connection._reader._buffer))  # type: ignore[attr-defined]
+            most = max(most, len(connection._reader._buffer))  # type: ignore[attr-defined]  # looked into
     assert count == ROWS
     assert most < READ_AHEAD_BYTES
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from pathlib import Path
+from typing import Any
 
 import apsw
 import pytest
@@ -100,7 +101,7 @@ async def test_no_call_is_lost_between_threads() -> None:
         futures = [loop.create_future() for _ in range(20)]
         accepted: list[bool] = []
 
-        def send(session: Session = session, accepted: list[bool] = accepted, futures: list = futures) -> None:  # type: ignore[type-arg]
+        def send(session: Session = session, accepted: list[bool] = accepted, futures: list[Any] = futures) -> None:
             accepted.extend(session.call(Call(lambda _: None, future)) for future in futures)
 
         thread = threading.Thread(target=send)
