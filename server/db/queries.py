@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import AsyncGenerator, Generator, Sequence
-from contextlib import AbstractAsyncContextManager
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 from server.db.backends import Result, Row, Statement
@@ -39,13 +38,6 @@ class Executor(Protocol):
 
     def stream(self, statement: Statement, page_rows: int) -> AsyncGenerator[list[Row]]:
         """Yield the rows of a SELECT in pages, from a cursor of the database."""
-
-
-class Transactional(Executor, Protocol):
-    """An executor that can begin a transaction: a `Database`."""
-
-    def transaction(self, seconds: float) -> AbstractAsyncContextManager[Executor]:
-        """Run what is inside as one transaction of at most so many seconds."""
 
 
 class Source(Protocol):
