@@ -57,6 +57,7 @@ class ServerSettings(_Table, frozen=True):
     message_bytes: Count = 1048576
     message_fragments: Count = 1024
     outgoing_bytes: Count = 1048576
+    compress_bytes: Count = 0
     heartbeat_seconds: Seconds = 20
     close_seconds: PositiveSeconds = 5
     stop_seconds: PositiveSeconds = 8

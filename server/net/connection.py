@@ -11,7 +11,8 @@ import msgspec
 
 from server.errors import ConnectionClosed
 from server.log import Log
-from server.net.frames import Frame, encode
+from server.net.deflate import Compress
+from server.net.frames import Frame, encode_once
 from server.net.identity import Identity
 
 log = Log("net")
@@ -39,6 +40,7 @@ class Deliverable(Protocol):
 
     Attributes:
         all: every frame, joined.
+        deflated: the same, compressed for who agreed on that.
         durable: those alone that a client must not miss without being closed.
         latest: the newest frame of each key; older ones of the same key do not matter.
     """
@@ -46,6 +48,10 @@ class Deliverable(Protocol):
     all: bytes
     durable: bytes
     latest: tuple[tuple[Hashable, bytes], ...]
+
+    @property
+    def deflated(self) -> bytes:
+        """Made when it is first asked for."""
 
 
 class Link(Protocol):
@@ -83,9 +89,9 @@ class Connection:
         receiver: when it is set, it is called with each message at once, and nothing is queued.
     """
 
-    __slots__ = ("__weakref__", "_behind", "_bound", "_callbacks", "_closed", "_drained", "_held", "_holds", "_latest",
-                 "_link", "_queue", "_receiver", "_waiter", "_write", "identity", "path", "remote_address",
-                 "subprotocol")  # fmt: skip
+    __slots__ = ("__weakref__", "_behind", "_bound", "_callbacks", "_closed", "_compress", "_drained", "_held",
+                 "_holds", "_latest", "_link", "_queue", "_receiver", "_waiter", "_write", "identity", "path",
+                 "remote_address", "subprotocol")  # fmt: skip
 
     def __init__(
         self,
@@ -96,9 +102,11 @@ class Connection:
         identity: Identity | None = None,
         subprotocol: str | None = None,
         outgoing_bytes: int = 0,
+        compress: Compress | None = None,
     ) -> None:
         self._link = link
         self._write = link.write
+        self._compress = compress
         self._bound = outgoing_bytes
         self.remote_address = remote_address
         self.path = path
@@ -142,21 +150,9 @@ class Connection:
         return self
 
     async def __anext__(self) -> str | bytes:
-        try:
-            return await self.receive()
-        except ConnectionClosed:
-            raise StopAsyncIteration from None
-
-    async def receive(self) -> str | bytes:
-        """Wait for the next message: text as str, binary as bytes. Cancelling it loses none.
-
-        Raises:
-            ConnectionClosed: the connection is closed, and every message that came before was received.
-            RuntimeError: somebody else is receiving already.
-        """
         while not self._queue:
             if self._closed is not None:
-                raise ConnectionClosed(self._closed.code, self._closed.reason)
+                raise StopAsyncIteration
             if self._waiter is not None:
                 raise RuntimeError("two coroutines receive from one connection")
             self._waiter = asyncio.get_running_loop().create_future()
@@ -165,8 +161,21 @@ class Connection:
             finally:
                 self._waiter = None
         message = self._queue.popleft()
-        self._hold_queue()
+        if self._held:
+            self._hold_queue()
         return message
+
+    async def receive(self) -> str | bytes:
+        """Wait for the next message: text as str, binary as bytes. Cancelling it loses none.
+
+        Raises:
+            ConnectionClosed: the connection is closed, and every message that came before was received.
+            RuntimeError: somebody else is receiving already.
+        """
+        async for message in self:
+            return message
+        assert self._closed is not None
+        raise ConnectionClosed(self._closed.code, self._closed.reason)
 
     def pause_reading(self) -> None:
         """Stop reading from the client until `resume_reading` was called as often as this."""
@@ -214,7 +223,7 @@ class Connection:
         """
         if self._behind:
             await self._catch_up()
-        self._write(encode(message))
+        self._write(self._encode(message))
 
     def write(self, message: str | bytes | Frame) -> None:
         """Send a message without ever waiting; a client too far behind is closed with 4008.
@@ -222,16 +231,19 @@ class Connection:
         Without effect once the connection is closed.
         """
         if self._behind:
-            self._write_behind(encode(message))
+            self._write_behind(self._encode(message))
         else:
-            self._write(encode(message))
+            self._write(self._encode(message))
+
+    def _encode(self, message: str | bytes | Frame) -> bytes:
+        return encode_once(message) if self._compress is None else self._compress(encode_once(message))
 
     def deliver(self, batch: Deliverable) -> None:
         """Write what a topic has. A client that is behind gets what it must not miss, and the newest of the rest."""
         if self._behind:
             self._deliver_behind(batch)
         else:
-            self._write(batch.all)
+            self._write(batch.all if self._compress is None else batch.deflated)
 
     def _deliver_behind(self, batch: Deliverable) -> None:
         if self._closed is None and batch.latest:

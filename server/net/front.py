@@ -9,10 +9,12 @@ from uvicorn.server import ServerState
 
 from server.config import ServerSettings
 from server.net.connection import Connection
+from server.net.deflate import compressor
 from server.net.handshake import Gate
 from server.net.heartbeat import Heartbeat
 from server.net.limits import Occupancy
 from server.net.reading import ReadLimits
+from server.net.upgrade import Upgrader
 
 
 class Front:
@@ -30,6 +32,9 @@ class Front:
         self.config = config
         self.server_state = ServerState()
         self.read_limits = ReadLimits(settings.frame_bytes, settings.message_bytes, settings.message_fragments)
+        least = settings.compress_bytes
+        self.compress = compressor(least) if least else None
+        self.upgrader = Upgrader(deflate=bool(least))
         self.heartbeat = Heartbeat(settings.heartbeat_seconds)
         self.opening: set[asyncio.Task[None]] = set()
         self.connections: set[Connection] = set()

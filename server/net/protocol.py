@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import email.utils
+from collections.abc import Callable
 from http import HTTPStatus
 
 from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
-from websockets.typing import Subprotocol
 
+from server.eager import start
 from server.errors import new_incident
 from server.log import Log
 from server.net.connection import Closed, Connection
@@ -19,6 +20,7 @@ from server.net.frames import ping
 from server.net.front import Front
 from server.net.handshake import Admission, Handshake, Refusal
 from server.net.reading import Reader
+from server.net.upgrade import Upgraded
 
 log = Log("net")
 
@@ -39,8 +41,8 @@ class WebSocketProtocol(asyncio.Protocol):
         transport: the socket, already connected.
     """
 
-    __slots__ = ("_close_timer", "_front", "_heard", "_pinged", "_reader", "_slice", "_task", "_transport", "_waiting",
-                 "address_key", "connection")  # fmt: skip
+    __slots__ = ("_closing", "_front", "_heard", "_pinged", "_reader", "_slice", "_task", "_timer", "_transport",
+                 "_waiting", "address_key", "connection", "write")  # fmt: skip
 
     def __init__(self, front: Front, transport: asyncio.Transport) -> None:
         self._front = front
@@ -51,9 +53,11 @@ class WebSocketProtocol(asyncio.Protocol):
         self._heard = True
         self._pinged = False
         self._slice = 0
-        self._close_timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None  # the deadline of the opening handshake, or of the closing one
+        self._closing = False
         self.connection: Connection | None = None
         self.address_key: str | None = None
+        self.write = transport.write  # on the way of every delivery
 
     # The opening handshake.
 
@@ -66,72 +70,78 @@ class WebSocketProtocol(asyncio.Protocol):
             rest: bytes that came behind the request.
         """
         self._waiting = rest
-        self._task = asyncio.get_running_loop().create_task(self._open(request, handshake))
-        self._front.opening.add(self._task)
-        self._task.add_done_callback(self._front.opening.discard)
+        self._task = start(self._open(request, handshake))
+        if self._task is not None:
+            self._front.opening.add(self._task)
+            self._task.add_done_callback(self._front.opening.discard)
+            self._start_timer(self._front.settings.handshake_seconds, self._gate_too_slow)
 
     async def _open(self, request: Request, handshake: Handshake) -> None:
         try:
-            async with asyncio.timeout(self._front.settings.handshake_seconds or None):
-                decision = await self._front.gate(handshake)
+            decision = await self._front.gate(handshake)
         except asyncio.CancelledError:
-            self._transport.abort()
+            if not self._transport.is_closing():
+                self._transport.abort()
             raise
-        except TimeoutError:
-            decision = Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "The server is busy. Try again.")
         except Exception as error:
             incident = new_incident()
             log.error("the gate failed", error=error, incident=incident)
             decision = Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, f"Something went wrong. Incident {incident}.")
+        self._stop_timer()
         if not self._transport.is_closing():
             self._decide(request, handshake, decision)
+
+    def _gate_too_slow(self) -> None:
+        self._refuse(plain_response(HTTPStatus.SERVICE_UNAVAILABLE, "The server is busy. Try again."))
+        if self._task is not None:
+            self._task.cancel()
 
     def _decide(self, request: Request, handshake: Handshake, decision: Admission | Refusal) -> None:
         self._task = None
         if isinstance(decision, Refusal):
             self._refuse(plain_response(decision.status, decision.text))
             return
-        protocol = ServerProtocol(
-            subprotocols=[Subprotocol(name) for name in decision.subprotocols] or None,
-            select_subprotocol=_select_subprotocol,
-            max_size=None,
-        )
-        response = protocol.accept(request)
-        if response.status_code != HTTPStatus.SWITCHING_PROTOCOLS:
-            self._refuse(response)
-            return
-        self._transport.write(response.serialize())
-        self._admit(handshake, decision, protocol.subprotocol)
+        upgraded = self._front.upgrader.upgrade(request, decision.subprotocols)
+        if upgraded.accepted:
+            self.write(upgraded.response.serialize())
+            self._admit(handshake, decision, upgraded)
+        else:
+            self._refuse(upgraded.response)
 
     def _refuse(self, response: Response) -> None:
-        self._transport.write(response.serialize())
+        self.write(response.serialize())
         self._transport.close()
 
-    def _admit(self, handshake: Handshake, admission: Admission, subprotocol: str | None) -> None:
-        settings = self._front.settings
+    def _admit(self, handshake: Handshake, admission: Admission, upgraded: Upgraded) -> None:
+        front = self._front
         self.connection = Connection(
             self,
             remote_address=handshake.remote_address,
             path=handshake.path,
             identity=admission.identity,
-            subprotocol=subprotocol,
-            outgoing_bytes=settings.outgoing_bytes,
+            subprotocol=upgraded.subprotocol,
+            outgoing_bytes=front.settings.outgoing_bytes,
+            compress=front.compress if upgraded.deflate else None,
         )
         self._reader = Reader(
-            self._front.read_limits, self.connection.message_received, self._answer, self._pong_received
+            front.read_limits,
+            self.connection.message_received,
+            self._answer,
+            self._pong_received,
+            self._end_turn,
+            deflate=upgraded.deflate,
         )
         self._transport.set_write_buffer_limits(high=WRITE_HIGH_WATER_BYTES)
-        self._front.connections.add(self.connection)
-        self._slice = self._front.heartbeat.add(self)
+        front.connections.add(self.connection)
+        self._slice = front.heartbeat.add(self)
         if admission.close is not None:
             self.start_close(*admission.close)
         else:
             admission.attach(self.connection)
         rest, self._waiting = self._waiting, b""
-        if not self._transport.is_closing():
+        if rest and not self._transport.is_closing():
             self._transport.resume_reading()
-            if rest:
-                self.data_received(rest)
+            self.data_received(rest)
 
     # Bytes from the client.
 
@@ -149,7 +159,7 @@ class WebSocketProtocol(asyncio.Protocol):
         """Write what websockets answers: a pong, a close, a failure; then go on as the protocol's state says."""
         for data in protocol.data_to_send():
             if data:
-                self._transport.write(data)
+                self.write(data)
             else:
                 self._end()
         if protocol.state is OPEN and self._reader is not None and protocol.current_size is None:
@@ -159,9 +169,20 @@ class WebSocketProtocol(asyncio.Protocol):
             # does, nothing is heard of it and the heartbeat drops it.
             self._transport.pause_reading()
 
+    def _end_turn(self) -> None:
+        """Let others have theirs, and go on with what this client has sent in the next turn of the loop."""
+        self._transport.pause_reading()
+        asyncio.get_running_loop().call_soon(self._next_turn)
+
+    def _next_turn(self) -> None:
+        if self._reader is not None and not self._reader.paused and not self._transport.is_closing():
+            if self.buffered() <= WRITE_HIGH_WATER_BYTES:
+                self._transport.resume_reading()
+            self._reader.feed(b"")
+
     def _end(self) -> None:
         """Close the socket as soon as it took what is buffered; cut it when that takes too long."""
-        self._start_close_timer()
+        self._start_closing()
         self._transport.close()
 
     def _pong_received(self) -> None:
@@ -177,18 +198,15 @@ class WebSocketProtocol(asyncio.Protocol):
             self._transport.abort()
         elif not self.closing():
             self._pinged = True
-            self._transport.write(ping())
+            self.write(ping())
 
     # What the connection asks for.
-
-    def write(self, data: bytes) -> None:
-        self._transport.write(data)
 
     def buffered(self) -> int:
         return self._transport.get_write_buffer_size()
 
     def closing(self) -> bool:
-        return self._reader is None or self._close_timer is not None or self._transport.is_closing()
+        return self._reader is None or self._closing or self._transport.is_closing()
 
     def read(self, *, pause: bool) -> None:
         if self._reader is None or self._transport.is_closing():
@@ -207,15 +225,25 @@ class WebSocketProtocol(asyncio.Protocol):
         if protocol.state is OPEN:
             protocol.send_close(code, reason)
             for data in protocol.data_to_send():
-                self._transport.write(data)
+                self.write(data)
             if self.connection is not None:
                 self.connection.fell_behind()
-            self._start_close_timer()
+            self._start_closing()
 
-    def _start_close_timer(self) -> None:
-        if self._close_timer is None:
-            loop = asyncio.get_running_loop()
-            self._close_timer = loop.call_later(self._front.settings.close_seconds, self._transport.abort)
+    def _start_closing(self) -> None:
+        if not self._closing:
+            self._closing = True
+            self._start_timer(self._front.settings.close_seconds, self._transport.abort)
+
+    def _start_timer(self, seconds: float, callback: Callable[[], None]) -> None:
+        self._stop_timer()
+        if seconds:
+            self._timer = asyncio.get_running_loop().call_later(seconds, callback)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     # The socket's life.
 
@@ -232,8 +260,7 @@ class WebSocketProtocol(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 asyncio's signature
         if self._task is not None:
             self._task.cancel()
-        if self._close_timer is not None:
-            self._close_timer.cancel()
+        self._stop_timer()
         self._front.left(self.address_key)
         connection, reader = self.connection, self._reader
         if connection is None or reader is None:
@@ -258,12 +285,6 @@ def plain_response(status: int, text: str) -> Response:
         }
     )
     return Response(status, HTTPStatus(status).phrase, headers, body)
-
-
-def _select_subprotocol(protocol: ServerProtocol, offered: object) -> Subprotocol | None:
-    """Take the first of ours that the client offers; none in common is no reason to turn it away."""
-    offers = offered if isinstance(offered, list) else []
-    return next((name for name in protocol.available_subprotocols or () if name in offers), None)
 
 
 def _closed(protocol: ServerProtocol | None) -> Closed:

@@ -4,6 +4,9 @@ Most frames are whole, small and unfragmented: they are unmasked and decoded rig
 frames, fragments, violations) goes to websockets' Sans-I/O `ServerProtocol`, which is made when it is first needed
 and dropped when it is not needed any more, so that an idle connection costs no parser.
 
+A message that was compressed (RFC 7692) is inflated here, within the same bounds; websockets' parser never learns
+of it.
+
 The guards that websockets leaves to its users are here: a frame that is too large is refused by its header, before
 its payload is buffered; fragments are counted; UTF-8 is checked across fragments as they arrive.
 """
@@ -11,6 +14,7 @@ its payload is buffered; fragments are counted; UTF-8 is checked across fragment
 from __future__ import annotations
 
 import codecs
+import zlib
 from collections.abc import Callable
 
 import msgspec
@@ -19,12 +23,18 @@ from websockets.protocol import OPEN, State
 from websockets.server import ServerProtocol
 from websockets.speedups import apply_mask
 
+from server.net.deflate import COMPRESSED, TooLarge, inflate
+
 _UTF8 = codecs.getincrementaldecoder("utf-8")
 _FIN_TEXT = 0x81
 _FIN_BINARY = 0x82
 _USUAL = (_FIN_TEXT, _FIN_BINARY)
+_DATA = (0x01, 0x02, _FIN_TEXT, _FIN_BINARY)
 _MASKED = 0x80
 _CONTROL_PAYLOAD_BYTES = 125
+
+MESSAGES_PER_TURN = 64
+"""Messages of one client that are taken in one turn of the event loop, so that a flood delays nobody else for long."""
 
 
 class ReadLimits(msgspec.Struct, frozen=True):
@@ -59,10 +69,12 @@ class Reader:
         on_control: called with the protocol after it took a frame that wants an answer: a ping, a close, or a
             violation; `data_to_send` of the protocol has the answer.
         on_pong: called when the client answers a ping.
+        on_turn: called when there is more than is taken in one turn: feed nothing (`b""`) in another.
+        deflate: whether the client may compress its messages.
     """
 
-    __slots__ = ("_decoder", "_fragments", "_limits", "_need", "_on_control", "_on_message", "_on_pong", "_parts",
-                 "_size", "_tail", "closing", "paused", "protocol")  # fmt: skip
+    __slots__ = ("_deflate", "_limits", "_need", "_on_control", "_on_message", "_on_pong", "_on_turn", "_partial",
+                 "_tail", "closing", "paused", "protocol")  # fmt: skip
 
     def __init__(
         self,
@@ -70,17 +82,19 @@ class Reader:
         on_message: Callable[[str | bytes], None],
         on_control: Callable[[ServerProtocol], None],
         on_pong: Callable[[], None],
+        on_turn: Callable[[], None],
+        *,
+        deflate: bool = False,
     ) -> None:
         self._limits = limits
         self._on_message = on_message
         self._on_control = on_control
         self._on_pong = on_pong
+        self._on_turn = on_turn
+        self._deflate = deflate
         self._tail: bytearray | None = None
         self._need = 0
-        self._decoder: codecs.IncrementalDecoder | None = None
-        self._parts: list[str | bytes] | None = None
-        self._size = 0
-        self._fragments = 0
+        self._partial: _Partial | None = None
         self.protocol: ServerProtocol | None = None
         self.closing = False
         self.paused = False
@@ -113,13 +127,17 @@ class Reader:
         """Let go of the connection, so that no circle of references keeps it in memory."""
         self.closing = True
         self._tail = self.protocol = None
-        self._on_message = self._on_control = self._on_pong = _nothing
+        self._on_message = self._on_control = self._on_pong = self._on_turn = _nothing
 
     def _take_frames(self, data: bytes) -> int:
         """Take every complete frame; return where the incomplete rest begins, and set what it needs."""
         position, end, most = 0, len(data), self._limits.frame_bytes
         self._need = 0
+        left = MESSAGES_PER_TURN
         while not self.paused:
+            if not left and position < end:
+                self._on_turn()
+                break
             begin = position + 2
             if end < begin:
                 self._need = 2
@@ -142,10 +160,15 @@ class Reader:
             if end < stop:
                 self._need = stop - position
                 break
+            left -= 1
             if usual:
                 message = apply_mask(data[payload:stop], data[begin:payload])
                 position = stop
                 self._on_message(_text(message) if head == _FIN_TEXT else message)
+            elif head & COMPRESSED and head & 0x80 and self.protocol is None:
+                message = _inflated(apply_mask(data[payload:stop], data[begin:payload]), self._limits.message_bytes)
+                position = stop
+                self._on_message(_text(message) if head & ~COMPRESSED == _FIN_TEXT else message)
             else:
                 frame = data[position:stop]
                 position = stop
@@ -158,7 +181,8 @@ class Reader:
         """Refuse by its header what no payload can mend (RFC 6455 sections 5.1, 5.2 and 5.5)."""
         if second < _MASKED:
             raise Violation(CloseCode.PROTOCOL_ERROR, "a client's frames are masked")
-        if head & 0x70:
+        reserved = head & 0x70
+        if reserved and not (reserved == COMPRESSED and self._deflate and head & 0x8F in _DATA):
             raise Violation(CloseCode.PROTOCOL_ERROR, "reserved bits must be 0")
         opcode = head & 0x0F
         if opcode > Opcode.PONG or Opcode.BINARY < opcode < Opcode.CLOSE:
@@ -169,44 +193,30 @@ class Reader:
     def _take_unusual(self, frame: bytes) -> None:
         """Let websockets' protocol judge a frame, and act on what it says."""
         protocol = self.expect_close()
+        compressed = bool(frame[0] & COMPRESSED)
+        if compressed:
+            frame = bytes((frame[0] & ~COMPRESSED,)) + frame[1:]
         protocol.receive_data(frame)
         for event in protocol.events_received():
             if isinstance(event, Frame):
-                self._take_event(event)
+                self._take_event(event, compressed=compressed)
         if protocol.state is not OPEN:
             self.closing = True
         if protocol.writes or self.closing:
             self._on_control(protocol)
-        elif self._parts is None:
+        elif self._partial is None:
             self.protocol = None  # between messages nothing of it is needed
 
-    def _take_event(self, frame: Frame) -> None:
+    def _take_event(self, frame: Frame, *, compressed: bool) -> None:
         if frame.opcode is Opcode.PONG:
             self._on_pong()
         elif frame.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
-            self._take_fragment(frame)
-
-    def _take_fragment(self, frame: Frame) -> None:
-        """Collect the frames of one message (RFC 6455 section 5.4)."""
-        if self._parts is None:
-            self._parts, self._size, self._fragments = [], 0, 0
-            self._decoder = _UTF8() if frame.opcode is Opcode.TEXT else None
-        self._fragments += 1
-        self._size += len(frame.data)
-        limits = self._limits
-        if limits.message_fragments and self._fragments > limits.message_fragments:
-            raise Violation(CloseCode.MESSAGE_TOO_BIG, f"a message may have {limits.message_fragments} frames")
-        if limits.message_bytes and self._size > limits.message_bytes:
-            raise Violation(CloseCode.MESSAGE_TOO_BIG, f"a message may have {limits.message_bytes} bytes")
-        try:
-            data = bytes(frame.data)
-            self._parts.append(self._decoder.decode(data, frame.fin) if self._decoder is not None else data)
-        except UnicodeDecodeError:
-            raise Violation(CloseCode.INVALID_DATA, "a text message is UTF-8") from None
-        if frame.fin:
-            parts, decoder = self._parts, self._decoder
-            self._parts = self._decoder = None
-            self._on_message("".join(parts) if decoder is not None else b"".join(parts))  # type: ignore[arg-type]  # all parts are of one kind
+            if self._partial is None:
+                self._partial = _Partial(self._limits, text=frame.opcode is Opcode.TEXT, compressed=compressed)
+            self._partial.add(bytes(frame.data), last=frame.fin)
+            if frame.fin:
+                message, self._partial = self._partial.message(), None
+                self._on_message(message)
 
     def _fail(self, violation: Violation) -> None:
         """Fail the connection (RFC 6455 section 7.1.7)."""
@@ -217,11 +227,67 @@ class Reader:
         self._on_control(protocol)
 
 
+class _Partial:
+    """A message whose frames are still coming (RFC 6455 section 5.4)."""
+
+    __slots__ = ("_compressed", "_decoder", "_fragments", "_limits", "_parts", "_size", "_text")
+
+    def __init__(self, limits: ReadLimits, *, text: bool, compressed: bool) -> None:
+        self._limits = limits
+        self._text = text
+        self._compressed = compressed
+        # What is compressed can be checked at the end only, and is inflated within the bound then.
+        self._decoder = _UTF8() if text and not compressed else None
+        self._parts: list[str | bytes] = []
+        self._size = 0
+        self._fragments = 0
+
+    def add(self, data: bytes, *, last: bool) -> None:
+        """Take the payload of the next frame."""
+        self._fragments += 1
+        self._size += len(data)
+        limits = self._limits
+        if limits.message_fragments and self._fragments > limits.message_fragments:
+            raise Violation(CloseCode.MESSAGE_TOO_BIG, f"a message may have {limits.message_fragments} frames")
+        if limits.message_bytes and self._size > limits.message_bytes:
+            raise _too_big(limits.message_bytes)
+        try:
+            self._parts.append(data if self._decoder is None else self._decoder.decode(data, last))
+        except UnicodeDecodeError:
+            raise _not_utf8() from None
+
+    def message(self) -> str | bytes:
+        """Return the whole of it."""
+        if self._decoder is not None:
+            return "".join(self._parts)  # type: ignore[arg-type]  # all that was decoded is text
+        message = b"".join(self._parts)  # type: ignore[arg-type]  # and the rest is bytes
+        if self._compressed:
+            message = _inflated(message, self._limits.message_bytes)
+        return _text(message) if self._text else message
+
+
+def _inflated(payload: bytes, most: int) -> bytes:
+    try:
+        return inflate(payload, most)
+    except TooLarge:
+        raise _too_big(most) from None
+    except zlib.error:
+        raise Violation(CloseCode.INVALID_DATA, "this is not compressed as agreed on") from None
+
+
 def _text(payload: bytes) -> str:
     try:
         return payload.decode()
     except UnicodeDecodeError:
-        raise Violation(CloseCode.INVALID_DATA, "a text message is UTF-8") from None
+        raise _not_utf8() from None
+
+
+def _not_utf8() -> Violation:
+    return Violation(CloseCode.INVALID_DATA, "a text message is UTF-8")
+
+
+def _too_big(most: int) -> Violation:
+    return Violation(CloseCode.MESSAGE_TOO_BIG, f"a message may have {most} bytes")
 
 
 def _nothing(*_: object) -> None:

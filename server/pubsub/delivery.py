@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 
 import msgspec
 
@@ -44,6 +44,7 @@ class Batch:
     Args:
         topic: the topic's name.
         publications: at least one, in the order of publication.
+        compress: makes frames smaller, for those who agreed on that.
 
     Attributes:
         all: every frame, joined: what a healthy subscriber writes, in one go.
@@ -51,14 +52,25 @@ class Batch:
         latest: the newest frame of each LATEST key; the keys of different topics differ.
     """
 
-    __slots__ = ("all", "durable", "latest")
+    __slots__ = ("_compress", "_deflated", "all", "durable", "latest")
 
-    def __init__(self, topic: str, publications: Sequence[Publication]) -> None:
+    def __init__(
+        self, topic: str, publications: Sequence[Publication], compress: Callable[[bytes], bytes] | None = None
+    ) -> None:
+        self._compress = compress
+        self._deflated: bytes | None = None
         self.all = b"".join([publication.frame for publication in publications])
         self.durable = self.all
         self.latest: tuple[tuple[Hashable, bytes], ...] = ()
         if any(publication.delivery is not Delivery.DURABLE for publication in publications):
             self._separate(topic, publications)
+
+    @property
+    def deflated(self) -> bytes:
+        """`all`, compressed: once for everybody, when the first who wants it is there."""
+        if self._deflated is None:
+            self._deflated = self.all if self._compress is None else self._compress(self.all)
+        return self._deflated
 
     def _separate(self, topic: str, publications: Sequence[Publication]) -> None:
         durable: list[bytes] = []

@@ -1,13 +1,17 @@
 """Topics: what is published once reaches every subscriber, with the same bytes and one write a tick.
 
-`Topic.publish` frames a message once, appends it and schedules one flush for the end of the event loop's tick.
-The flush joins the tick's frames once and gives every subscriber the same batch. Idle, that costs no latency;
+`Topic.publish` frames a message once, appends it and has the topic's turn scheduled for the end of the event loop's
+tick. There the tick's frames are joined once, and every subscriber gets the same batch. Idle, that costs no latency;
 under load it turns thousands of system calls into a few.
+
+A batch for many is delivered in parts, and topics take turns: between two parts the loop reads what clients send and
+answers them, and a quiet topic waits for one part of a flooded one, not for all of it.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -18,6 +22,9 @@ from server.pubsub.broker import Broker, subject
 from server.pubsub.delivery import Batch, Delivery, Publication
 
 log = Log("pubsub")
+
+PART = 256
+"""Deliveries of one topic until it is another's turn: about 2 ms."""
 
 
 class Closeable(Protocol):
@@ -54,7 +61,8 @@ class Topics:
     Args:
         encode: makes a frame of a message; a frame it returns as it is.
         broker: carries publications to and from other processes.
-        schedule: runs a topic's flush at the end of the tick; by default the running event loop does.
+        schedule: runs what is due at the end of the tick; by default the running event loop does.
+        compress: makes frames smaller, for subscribers who agreed on that.
     """
 
     def __init__(
@@ -62,11 +70,15 @@ class Topics:
         encode: Callable[[str | bytes], bytes],
         broker: Broker,
         schedule: Callable[[Callable[[], None]], None] = _end_of_tick,
+        compress: Callable[[bytes], bytes] | None = None,
     ) -> None:
         self.encode = encode
         self.broker = broker
-        self.schedule = schedule
+        self.compress = compress
         self.stopped = False
+        self._schedule = schedule
+        self._scheduled = False
+        self._due: deque[Topic] = deque()
         # A topic lives as long as somebody holds it: a service, a subscription, a flush that is due.
         self._topics: WeakValueDictionary[str, Topic] = WeakValueDictionary()
 
@@ -87,6 +99,25 @@ class Topics:
         for topic in list(self._topics.values()):
             topic.close()
 
+    def due(self, topic: Topic) -> None:
+        """Let a topic deliver at the end of the tick, when it is its turn; this is `Topic`'s to call."""
+        if not self._scheduled:
+            self._schedule(self._turn)  # first: where it raises, nothing has happened
+            self._scheduled = True
+        self._due.append(topic)
+
+    def _turn(self) -> None:
+        """Deliver up to a part's worth, of as many topics as that takes; the others have theirs in the next tick."""
+        self._scheduled = False
+        left = PART
+        for _ in range(len(self._due)):  # what becomes due meanwhile is of the next tick
+            left -= self._due.popleft().deliver_part(left)
+            if left <= 0:
+                break
+        if self._due and not self._scheduled:
+            self._schedule(self._turn)
+            self._scheduled = True
+
     def __len__(self) -> int:
         """Return how many topics are in use."""
         return len(self._topics)
@@ -102,9 +133,9 @@ class Topic:
         "__weakref__",
         "_counted",
         "_delivering",
+        "_due",
         "_hub",
         "_pending",
-        "_scheduled",
         "_sealed",
         "_subject",
         "_subscriptions",
@@ -118,9 +149,8 @@ class Topic:
         self._subscriptions: dict[Subscription, None] = {}  # a dict keeps the order of subscribing
         self._counted = 0
         self._pending: list[Publication] = []
-        self._scheduled = False
-        # Batches that are cut and not delivered yet, each with those who were subscribed when it was cut.
-        self._sealed: list[tuple[Batch, tuple[Subscription, ...]]] = []
+        self._due = False  # it waits for its turn
+        self._sealed: deque[_Sealed] = deque()
         self._delivering = False
 
     @property
@@ -170,15 +200,28 @@ class Topic:
     def flush(self) -> None:
         """Deliver what is pending now, instead of at the end of the tick."""
         self._seal()
-        if self._delivering:
-            return  # called from within a `deliver`: what was sealed follows when its batch is through
-        self._delivering = True
-        try:
-            while self._sealed:
-                batch, subscriptions = self._sealed.pop(0)
-                _deliver(batch, subscriptions)
-        finally:
-            self._delivering = False
+        while self._sealed and not self._delivering:
+            self._deliver(len(self._sealed[0].subscriptions))
+
+    def deliver_part(self, most: int) -> int:
+        """Deliver to so many subscribers at the most; returns to how many. This is `Topics`'s to call."""
+        self._due = False
+        if not self._sealed or self._sealed[0].position == 0:
+            self._seal()  # else it goes on growing until those before it have gone out
+        delivered = 0
+        for _ in range(len(self._sealed)):
+            if delivered < most:
+                delivered += self._deliver(most - delivered)
+        self._become_due()
+        return delivered
+
+    def hand_over(self, subscription: Subscription) -> None:
+        """Deliver to one subscriber what it has not got yet; this is `Subscription`'s to call."""
+        self._seal()
+        if not self._delivering:
+            for sealed in self._sealed:
+                if subscription in sealed.subscriptions[sealed.position :]:
+                    _deliver(sealed.batch, (subscription,))
 
     def close(self) -> None:
         """Deliver what is pending and end every subscription."""
@@ -199,21 +242,47 @@ class Topic:
     def _seal(self) -> None:
         """Settle that what is pending is for those who are subscribed now, and for nobody else."""
         if self._pending:
-            self._sealed.append((Batch(self.name, self._pending), tuple(self._subscriptions)))
+            batch = Batch(self.name, self._pending, self._hub.compress)
+            self._sealed.append(_Sealed(batch, tuple(self._subscriptions)))
             self._pending = []
 
     def _receive(self, publication: Publication) -> None:
         """Take a publication, from this process or from the broker, for the subscribers here."""
-        if not self._subscriptions:
-            return
-        if not self._scheduled:
-            self._hub.schedule(self._tick)  # first: where it raises, nothing has happened
-            self._scheduled = True
-        self._pending.append(publication)
+        if self._subscriptions:
+            self._become_due(new=True)
+            self._pending.append(publication)
 
-    def _tick(self) -> None:
-        self._scheduled = False
-        self.flush()
+    def _become_due(self, *, new: bool = False) -> None:
+        if not self._due and (new or self._pending or self._sealed):
+            self._hub.due(self)
+            self._due = True
+
+    def _deliver(self, most: int) -> int:
+        """Go on with the oldest batch; returns how many subscribers it went to."""
+        if self._delivering:
+            return 0  # called from within a `deliver`: the batch that is under way goes on when that returns
+        sealed = self._sealed[0]
+        part = sealed.subscriptions[sealed.position : sealed.position + most]
+        sealed.position += len(part)
+        self._delivering = True
+        try:
+            _deliver(sealed.batch, part)
+        finally:
+            self._delivering = False
+            if sealed.position >= len(sealed.subscriptions):
+                self._sealed.popleft()
+        return len(part)
+
+
+class _Sealed:
+    """A batch that is cut, those who were subscribed then, and how many of them have it already."""
+
+    __slots__ = ("batch", "position", "subscriptions")
+
+    def __init__(self, batch: Batch, subscriptions: tuple[Subscription, ...]) -> None:
+        self.batch = batch
+        self.subscriptions = subscriptions
+        self.position = 0
 
 
 class Subscription:
@@ -240,7 +309,7 @@ class Subscription:
         """
         if self.subscriber is not None:
             self.topic.forget(self)
-            self.topic.flush()
+            self.topic.hand_over(self)
             self.end()
 
     def end(self, _closed: object = None) -> None:
@@ -268,7 +337,7 @@ class Subscription:
 def _deliver(batch: Batch, subscriptions: tuple[Subscription, ...]) -> None:
     for subscription in subscriptions:
         subscriber = subscription.subscriber
-        if subscriber is not None:  # None when an earlier `deliver` of this very flush led to its end
+        if subscriber is not None:  # None when it has ended since the batch was cut
             try:
                 subscriber.deliver(batch)
             except Exception as error:

@@ -113,7 +113,7 @@ class Caller:
     # The engine's part.
 
     def began(self, task: asyncio.Task[None]) -> None:
-        """Note a request that runs; stop reading where there are many."""
+        """Note a request that waits for something; stop reading where there are many."""
         if self.running is None:
             self.running = {task}
             return
@@ -124,9 +124,9 @@ class Caller:
 
     def finished(self, task: asyncio.Task[None] | None) -> None:
         """Note that a request is done; go on reading where there is room again."""
-        assert self.running is not None
-        assert task is not None
-        self.running.discard(task)
+        if self.running is None or task is None:
+            return
+        self.running.discard(task)  # it is not there when it did not have to wait
         if self._paused and len(self.running) <= MAX_IN_FLIGHT // 2:
             self._paused = False
             self.connection.resume_reading()

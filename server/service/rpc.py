@@ -1,7 +1,7 @@
 """`RpcService`: JSON-RPC 2.0 over a WebSocket, typed methods, notifications both ways.
 
-It is event-driven: a client that says nothing costs no coroutine. A request is a task; the requests of one client
-start in the order in which they came, and their answers go out as they finish.
+It is event-driven: a client that says nothing costs no coroutine. A request runs at once, and becomes a task when it
+has to wait; the requests of one client start in the order in which they came, and their answers go out as they finish.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import msgspec
 from msgspec import UNSET
 
 from server.db import Unavailable as DatabaseUnavailable
+from server.eager import start
 from server.errors import (
     ConnectionClosed,
     InternalError,
@@ -191,7 +192,9 @@ class RpcService(Service):
         self._run(caller, self._answer(caller, request))
 
     def _run(self, caller: Caller, work: Coroutine[Any, Any, None]) -> None:
-        caller.began(asyncio.get_running_loop().create_task(work))
+        task = start(work)
+        if task is not None:
+            caller.began(task)
 
     async def _answer(self, caller: Caller, request: Request) -> None:
         """Run a request and write its answer; a notification gets none, whatever happens.

@@ -26,8 +26,9 @@ class Taken:
     def __init__(self, limits: ReadLimits = LIMITS) -> None:
         self.messages: list[str | bytes] = []
         self.pongs = 0
+        self.turns = 0
         self.answers: list[bytes] = []
-        self.reader = Reader(limits, self.messages.append, self._answer, self._pong)
+        self.reader = Reader(limits, self.messages.append, self._answer, self._pong, self._turn)
 
     def _answer(self, protocol: ServerProtocol) -> None:
         self.answers += protocol.data_to_send()
@@ -36,6 +37,9 @@ class Taken:
 
     def _pong(self) -> None:
         self.pongs += 1
+
+    def _turn(self) -> None:
+        self.turns += 1
 
     @property
     def code(self) -> int | None:
@@ -217,7 +221,7 @@ def test_pausing_inside_a_read_stops_there() -> None:
         result.messages.append(message)
         result.reader.paused = True
 
-    result.reader = Reader(LIMITS, take_one, result._answer, result._pong)
+    result.reader = Reader(LIMITS, take_one, result._answer, result._pong, result._turn)
     result.reader.feed(client_frame(TEXT, b"a") + client_frame(TEXT, b"b") + client_frame(TEXT, b"c"))
     assert result.messages == ["a"]
     for expected in (["a", "b"], ["a", "b", "c"]):
