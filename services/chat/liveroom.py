@@ -10,26 +10,26 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
-from weakref import WeakValueDictionary
 
 from server import Delivery, Presence, Topic, Unavailable, notification
 from server.db import DatabaseError, UniqueViolation
 from services.chat import wire
-from services.chat.models import Member, Room
+from services.chat.membership import Membership
+from services.chat.models import Room
+from services.chat.recent import Budget, Recent
 from services.chat.store import Draft, Store
 
 MAX_BATCH = 200
 """Messages of one commit."""
 MAX_QUEUED = 2000
 """Messages of one room that wait for a commit; beyond it senders are told to try again."""
-RECENT_EVENTS = 256
-"""Events that are kept in memory, for those who join while the room goes on."""
+REMEMBERED = 64
+"""Messages that are read when the first client comes to a room: a page of the usual size, and a bit."""
 COMMIT_SECONDS = 10.0
 """A commit, or a query that it needs, is given up on after this: senders try again, and the nonce settles the rest."""
 CATCH_UP_PAGE = 500
-EVERYTHING = 2**62
 
 Spawn = Callable[[Coroutine[Any, Any, Any]], object]
 Warn = Callable[..., None]
@@ -65,9 +65,15 @@ class LiveRoom:
         store: the chat's queries.
         topic: where its events go.
         presence: who is in it.
+        budget: what all rooms may keep in memory.
         spawn: runs the coroutine that commits.
         warn: logs what an operator should know.
         changed: called when people or events came, so that others learn of it some time.
+
+    Attributes:
+        members: who belongs to it.
+        recent: its newest messages; the last of them is the last that subscribers here were given.
+        unsure: whether the database may have events that were not published here.
     """
 
     def __init__(
@@ -77,6 +83,7 @@ class LiveRoom:
         topic: Topic,
         presence: Presence,
         *,
+        budget: Budget,
         spawn: Spawn,
         warn: Warn,
         changed: Callable[[LiveRoom], None],
@@ -84,18 +91,18 @@ class LiveRoom:
         self.row = row
         self.topic = topic
         self.presence = presence
-        self.published_rev = row.last_rev
-        self.members: dict[int, Member] = {}
+        self.members = Membership(row.id, store, spawn)
+        self.recent = Recent(budget, row.last_rev)
         self.used_at = time.monotonic()
         self._store = store
         self._spawn = spawn
         self._warn = warn
         self._changed = changed
-        self._recent: deque[wire.Message] = deque(maxlen=RECENT_EVENTS)
+        self._remembering = asyncio.Lock()
         self._queue: deque[Pending] = deque()
         self._pending: dict[tuple[int, str], Pending] = {}
         self._committing = False
-        self._unsure = False  # the database may have events that were not published
+        self.unsure = False
         self._forget_presence = presence.on_change(self._presence_changed)
 
     @property
@@ -104,13 +111,19 @@ class LiveRoom:
         return self.row.name
 
     @property
+    def published_rev(self) -> int:
+        """The number of the last event that subscribers here were given."""
+        return self.recent.last
+
+    @property
     def idle(self) -> bool:
         """Whether nobody is here and nothing is under way."""
-        return not (self.topic.subscribers or self.presence.count or self._pending or self._unsure)
+        return not (self.topic.subscribers or self.presence.count or self._pending or self.unsure)
 
     def close(self) -> None:
-        """Let go of the presence."""
+        """Let go of what it shares with others."""
         self._forget_presence()
+        self.recent.close()
 
     # Sending.
 
@@ -137,14 +150,14 @@ class LiveRoom:
 
     def work(self) -> None:
         """Commit what is queued and publish what is missing, unless that is under way."""
-        if not self._committing and (self._queue or self._unsure):
+        if not self._committing and (self._queue or self.unsure):
             self._committing = True
             self._spawn(self._work())
 
     async def _work(self) -> None:
         """The only coroutine that commits and publishes: that is what keeps the order."""
         try:
-            if self._unsure:
+            if self.unsure:
                 await self._publish_missing()
             while self._queue:
                 await self._commit([self._queue.popleft() for _ in range(min(len(self._queue), MAX_BATCH))])
@@ -168,17 +181,18 @@ class LiveRoom:
     async def _committed(self, batch: Sequence[Pending], first: int) -> None:
         """Answer the senders and tell everybody: the events are `first` and the numbers after it."""
         if first != self.published_rev + 1:
-            self._unsure = True  # another process was between, or a commit that was given up on went through
+            self.unsure = True  # another process was between, or a commit that was given up on went through
         for rev, pending in enumerate(batch, start=first):
             draft = pending.draft
             del self._pending[draft.user.id, draft.nonce]
             pending.settle(wire.Sent(rev, rev, draft.sent_at))
-            if not self._unsure:
-                self._publish(
-                    wire.Message(self.name, rev, rev, draft.user, draft.text, draft.sent_at, reply_to=draft.reply_to)
+            if not self.unsure:
+                message = wire.Message(
+                    self.name, rev, rev, draft.user, draft.text, draft.sent_at, reply_to=draft.reply_to
                 )
+                self._publish(wire.entry(message))
         self._changed(self)
-        if self._unsure:
+        if self.unsure:
             await self._publish_missing()
 
     async def _settle_by_nonce(self, batch: Sequence[Pending]) -> None:
@@ -200,14 +214,14 @@ class LiveRoom:
                 pending.settle(sent[key])
             else:
                 rest.append(pending)
-        self._unsure = True  # what was sent before may have been committed after we gave up on it
+        self.unsure = True  # what was sent before may have been committed after we gave up on it
         if len(rest) == len(batch):
             self._give_up(batch, UniqueViolation("not by a nonce"))
         elif rest:
             await self._commit(rest)
 
     def _give_up(self, batch: Sequence[Pending], error: BaseException) -> None:
-        self._unsure = True
+        self.unsure = True
         self._warn("messages not committed", room=self.name, messages=len(batch), problem=repr(error))
         for pending in batch:
             del self._pending[pending.draft.user.id, pending.draft.nonce]
@@ -215,33 +229,32 @@ class LiveRoom:
 
     # Publishing.
 
-    def _publish(self, message: wire.Message) -> None:
-        self.published_rev = message.rev
-        self._recent.append(message)
-        self.topic.publish(notification("message", wire.MessageEvent(self.name, message.rev, message)))
+    def _publish(self, entry: wire.Entry) -> None:
+        self.recent.add(entry)
+        self.topic.publish(notification("message", wire.message_event(self.name, entry)))
 
     async def _publish_missing(self) -> None:
         """Publish what the database has beyond `published_rev`, in order; when it is away, `work` tries again."""
         try:
             while True:
                 async with asyncio.timeout(COMMIT_SECONDS):
-                    missing = await self._store.changed(self.row, self.published_rev, EVERYTHING, CATCH_UP_PAGE)
-                for message in missing:
-                    self._publish(message)
+                    missing = await self._store.changed(self.row, self.published_rev, wire.EVERYTHING, CATCH_UP_PAGE)
+                for entry in missing:
+                    self._publish(entry)
                 if len(missing) < CATCH_UP_PAGE:
                     break
         except (DatabaseError, TimeoutError) as error:
             self._warn("events not published yet", room=self.name, problem=repr(error))
         else:
-            self._unsure = False
+            self.unsure = False
 
-    def recent(self, after: int) -> list[wire.Message] | None:
-        """Return the events after a number, oldest first; None when memory does not reach back so far."""
-        if after >= self.published_rev:
-            return []
-        if not self._recent or self._recent[0].rev > after + 1:
-            return None
-        return [message for message in self._recent if message.rev > after]
+    async def remember(self) -> None:
+        """Read the newest messages into memory, where they are not there: once for all who ask meanwhile."""
+        async with self._remembering:
+            floor = self.recent.floor
+            if floor and len(self.recent) < REMEMBERED:
+                start = max(0, floor - REMEMBERED)
+                self.recent.fill(await self._store.changed(self.row, start, floor, REMEMBERED), start, floor)
 
     def _presence_changed(self, joined: list[wire.User], left: list[wire.User], present: int) -> None:
         event = wire.PresenceEvent(self.name, joined, left, present)
@@ -252,7 +265,7 @@ class LiveRoom:
 
     def seen_by(self, user: int) -> wire.Room:
         """Return the room as a user sees it."""
-        member = self.members.get(user)
+        member = self.members.known(user)
         row = self.row
         return wire.Room(
             row.name,
@@ -271,87 +284,3 @@ class LiveRoom:
         return wire.RoomActivity(
             row.name, row.title, row.topic, row.visibility, self.presence.count, self.published_rev
         )
-
-
-class Rooms:
-    """The rooms that are live in this process, by name.
-
-    Args:
-        store: the chat's queries.
-        make: makes a live room of the database's.
-    """
-
-    MAX_IDLE = 1024
-    IDLE_SECONDS = 60.0
-
-    def __init__(self, store: Store, make: Callable[[Room], LiveRoom]) -> None:
-        self._store = store
-        self._make = make
-        self._rooms: dict[str, LiveRoom] = {}
-        self._turns: WeakValueDictionary[tuple[int, int], asyncio.Lock] = WeakValueDictionary()
-
-    def __iter__(self) -> Iterator[LiveRoom]:
-        return iter(self._rooms.values())
-
-    def get(self, name: str) -> LiveRoom | None:
-        """Return a room that is live already."""
-        return self._rooms.get(name)
-
-    async def open(self, name: str) -> LiveRoom | None:
-        """Return a room, made live if it was not; None when there is none."""
-        room = self._rooms.get(name)
-        if room is None:
-            row = await self._store.room(name)
-            if row is None:
-                return None
-            room = self._rooms.get(name)  # somebody else may have opened it meanwhile
-            if room is None:
-                room = self._rooms[name] = self._make(row)
-        room.used_at = time.monotonic()
-        return room
-
-    # Membership. What is known by heart changes in the order in which the database did: reads, joins and leaves of one
-    # user in one room take turns. Without that an answer that is late would bring back what a leave has ended.
-
-    async def member(self, room: LiveRoom, user: int) -> Member | None:
-        """Return a user's membership of a room."""
-        member = room.members.get(user)
-        if member is None:
-            async with self._turn(room, user):
-                member = await self._look(room, user)
-        return member
-
-    async def join(self, room: LiveRoom, user: int) -> bool:
-        """Make a user a member; tells whether they were none before."""
-        async with self._turn(room, user):
-            if await self._look(room, user) is not None:
-                return False
-            room.members[user] = await self._store.add_member(room.row.id, user)
-            return True
-
-    async def leave(self, room: LiveRoom, user: int) -> None:
-        """End a user's membership."""
-        async with self._turn(room, user):
-            await self._store.remove_member(room.row.id, user)
-            room.members.pop(user, None)
-
-    def _turn(self, room: LiveRoom, user: int) -> asyncio.Lock:
-        """Return the lock of a user in a room; it is there for as long as somebody holds it or waits for it."""
-        return self._turns.setdefault((room.row.id, user), asyncio.Lock())
-
-    async def _look(self, room: LiveRoom, user: int) -> Member | None:
-        member = room.members.get(user)
-        if member is None:
-            member = await self._store.member(room.row.id, user)
-            if member is not None:
-                room.members[user] = member
-        return member
-
-    def tidy(self) -> None:
-        """Forget rooms that were idle for a while, when there are many; and get on with work that was left."""
-        quiet = time.monotonic() - self.IDLE_SECONDS
-        for room in list(self._rooms.values()):
-            room.work()
-            if len(self._rooms) > self.MAX_IDLE and room.idle and room.used_at < quiet:
-                room.close()
-                del self._rooms[room.name]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 from typing import Annotated, Any, ClassVar
 
 import msgspec
@@ -26,13 +27,18 @@ from server import (
 )
 from server.db import DatabaseError, now
 from services.chat import wire
-from services.chat.liveroom import EVERYTHING, LiveRoom, Rooms
+from services.chat.liveroom import LiveRoom
 from services.chat.models import Room
+from services.chat.recent import Answer, Budget
+from services.chat.rooms import Rooms
+from services.chat.shared import Shared
 from services.chat.store import Draft, Store
 
 PAGE_MOST = 200
 """Messages of one answer."""
 SNAPSHOT_TRIES = 5
+RECENT_BYTES = 8 * 2**20
+"""What the newest messages of all rooms may take in memory."""
 TICK_SECONDS = 1.0
 """How often read marks are written and other people's rooms are told of activity."""
 TYPING_SECONDS = 1.0
@@ -111,6 +117,9 @@ class Chat(RpcService):
     async def start(self) -> None:
         self._store = Store(self.db)
         self._rooms = Rooms(self._store, self._make_live)
+        self._recent = Budget(RECENT_BYTES)
+        self._reads: Shared[tuple[int, int | None, int, int], tuple[list[wire.Entry], bool]] = Shared()
+        self._pages: Shared[tuple[int, int, int, int], Answer] = Shared()
         self._everybody = self.topic("everybody")
         self._clients: dict[int, set[Caller]] = {}
         self._rate = RateLimiter(self.settings.messages_per_minute)
@@ -152,7 +161,7 @@ class Chat(RpcService):
         rooms = []
         for row, role, read_seq in await self._store.rooms_of(user):
             live = self._rooms.get(row.name)
-            member = live.members.get(user) if live else None
+            member = live.members.known(user) if live else None
             present = live.presence.count if live else 0
             last_rev = live.published_rev if live else row.last_rev
             read = max(read_seq, member.read_seq) if member else read_seq  # marks are written a moment later
@@ -179,7 +188,7 @@ class Chat(RpcService):
         if row is None:
             raise Conflict("There is a room of this name. Choose another.")
         live = await self._open(room)
-        await self._rooms.member(live, user)
+        await live.members.look(user)
         if visibility == "public":
             self._everybody.publish(notification("room", live.seen_by(0)), Delivery.LATEST, room)
         self._tell_user(live, user)
@@ -197,11 +206,11 @@ class Chat(RpcService):
         client: Client = caller.state
         live = await self._open_for(caller, room)
         # Only members get this far into a private room; a join would bring back who leaves it at this moment.
-        if live.row.visibility == "public" and await self._rooms.join(live, client.user.id):
+        if live.row.visibility == "public" and await live.members.join(client.user.id):
             self._tell_user(live, client.user.id)
-        messages, complete = await self._snapshot(live, after, min(limit, PAGE_MOST))
+        snapshot = await self._snapshot(live, after, min(limit, PAGE_MOST))
         # Nothing is awaited from here on: what follows the answer is exactly what the answer does not have.
-        if client.user.id not in live.members:
+        if live.members.known(client.user.id) is None:
             raise Conflict("You left this room meanwhile.")  # on another device, while the snapshot was read
         previous = client.rooms.pop(room, None)
         if previous is not None:
@@ -210,14 +219,16 @@ class Chat(RpcService):
         entry = previous.entry if previous else live.presence.enter(client.user.id, client.user, caller.connection)
         client.rooms[room] = Here(live, subscription, entry)
         present = live.presence.members(client.user.id)
-        return wire.Joined(live.seen_by(client.user.id), present, messages, live.published_rev, complete)
+        return wire.joined(
+            live.seen_by(client.user.id), present, snapshot.messages, live.published_rev, complete=snapshot.whole
+        )
 
     @method(name="rooms.leave")
     async def rooms_leave(self, caller: Caller, room: wire.RoomName) -> wire.Empty:
         """Be no member any more, on all of one's devices."""
         user = caller.user.id
         live = await self._open_for(caller, room)
-        await self._rooms.leave(live, user)
+        await live.members.leave(user)
         self._read_marks.pop((live.row.id, user), None)
         for other in self._clients.get(user, ()):
             here = other.state.rooms.pop(room, None)
@@ -240,7 +251,7 @@ class Chat(RpcService):
             raise TooManyRequests("You write faster than this server allows.", retry_after=round(wait, 3))
         async with client.order:
             live = await self._open_for(caller, room)
-            if await self._rooms.member(live, client.user.id) is None:
+            if await live.members.look(client.user.id) is None:
                 raise NotAllowed("Join the room first.")
             if reply_to is not None and not 1 <= reply_to <= live.published_rev:
                 raise InvalidParams("There is no such message to reply to.", path="reply_to")
@@ -254,16 +265,22 @@ class Chat(RpcService):
         """Get older messages, the oldest first: those before the message `before`, or the newest."""
         live = await self._open_for(caller, room)
         limit = min(limit, PAGE_MOST)
-        page = await self._store.page(live.row, EVERYTHING if before is None else before, limit + 1)
-        more = len(page) > limit
-        return wire.History(page[1:] if more else page, more)
+        before = wire.EVERYTHING if before is None else before
+        if live.unsure:  # what was acknowledged may be in the database only
+            page = await self._page(live, before, limit)
+        elif (known := live.recent.page(before, limit)) is not None:
+            page = known
+        else:
+            question = (live.row.id, before, limit, live.published_rev)
+            page = await self._pages.get(question, partial(self._page, live, before, limit))
+        return wire.history(page.messages, more=not page.whole)
 
     @method
     async def read(self, caller: Caller, room: wire.RoomName, seq: wire.Sequence) -> wire.Empty:
         """Remember that everything up to a message was read; other devices are told."""
         user = caller.user.id
         live = await self._open_for(caller, room)
-        member = await self._rooms.member(live, user)
+        member = await live.members.look(user)
         if member is None:
             raise NotAllowed("Join the room first.")
         seq = min(seq, live.published_rev)
@@ -299,23 +316,32 @@ class Chat(RpcService):
     async def _open_for(self, caller: Caller, name: str) -> LiveRoom:
         """Return a room that the caller may know of."""
         live = await self._open(name)
-        if live.row.visibility != "public" and await self._rooms.member(live, caller.user.id) is None:
+        if live.row.visibility != "public" and await live.members.look(caller.user.id) is None:
             raise NotFound("There is no such room.")
         return live
 
-    async def _snapshot(self, live: LiveRoom, after: int | None, limit: int) -> tuple[list[wire.Message], bool]:
+    async def _snapshot(self, live: LiveRoom, after: int | None, limit: int) -> Answer:
         """Return the messages for a join, as of `published_rev` at the moment of the return, and whether all."""
+        snapshot = live.recent.snapshot(after, limit)
+        if snapshot is None:
+            await live.remember()
+            snapshot = live.recent.snapshot(after, limit)
         for _ in range(SNAPSHOT_TRIES):
+            if snapshot is not None:
+                return snapshot
             upto = live.published_rev
-            messages, complete = await self._read_snapshot(live, after, upto, limit)
-            missed = live.recent(upto)
+            entries, whole = await self._reads.get(
+                (live.row.id, after, upto, limit), partial(self._read_snapshot, live, after, upto, limit)
+            )
+            missed = live.recent.since(upto)
             if missed is not None:
-                return _merged(messages, missed, by_rev=after is not None and complete), complete
+                return Answer(wire.array(_merged(entries, missed, by_rev=after is not None and whole)), whole)
+            snapshot = live.recent.snapshot(after, limit)
         raise Conflict("This room is too busy to join. Try again.")
 
     async def _read_snapshot(
         self, live: LiveRoom, after: int | None, upto: int, limit: int
-    ) -> tuple[list[wire.Message], bool]:
+    ) -> tuple[list[wire.Entry], bool]:
         if after is not None and after <= upto:
             changed = await self._store.changed(live.row, after, upto, limit + 1)
             if len(changed) <= limit:
@@ -323,6 +349,11 @@ class Chat(RpcService):
         page = await self._store.page(live.row, upto + 1, limit + 1)
         more = len(page) > limit
         return (page[1:] if more else page), after is None and not more
+
+    async def _page(self, live: LiveRoom, before: int, limit: int) -> Answer:
+        page = await self._store.page(live.row, before, limit + 1)
+        more = len(page) > limit
+        return Answer(wire.array(page[1:] if more else page), not more)
 
     def _check_text(self, text: str) -> None:
         most = self.settings.message_chars
@@ -345,6 +376,7 @@ class Chat(RpcService):
             self._store,
             self.topic(f"room/{row.name}"),
             presence,
+            budget=self._recent,
             spawn=self.spawn,
             warn=self.log.warning,
             changed=lambda live: self._active.add(live),  # the set is another one each second
@@ -378,9 +410,9 @@ class Chat(RpcService):
                 self._read_marks = {**marks, **self._read_marks}
 
 
-def _merged(messages: list[wire.Message], missed: list[wire.Message], *, by_rev: bool) -> list[wire.Message]:
+def _merged(entries: list[wire.Entry], missed: list[wire.Entry], *, by_rev: bool) -> list[wire.Entry]:
     """Lay newer states of messages over older ones; in the order of changes, or of the room."""
     if not missed:
-        return messages
-    merged = {message.seq: message for message in (*messages, *missed)}
-    return sorted(merged.values(), key=(lambda message: message.rev) if by_rev else (lambda message: message.seq))
+        return entries
+    merged = {entry.seq: entry for entry in (*entries, *missed)}
+    return sorted(merged.values(), key=(lambda entry: entry.rev) if by_rev else (lambda entry: entry.seq))

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from sys import intern
 from typing import Any
+
+import msgspec
 
 from server import User
 from server.db import Database, Expression, Predicate, UniqueViolation
@@ -27,6 +30,18 @@ class Draft:
         self.text = text
         self.sent_at = sent_at
         self.reply_to = reply_to
+
+
+class Standing(msgspec.Struct, gc=False):
+    """What somebody is in a room.
+
+    Args:
+        role: `owner` or `member`.
+        read_seq: the last message they have read.
+    """
+
+    role: str
+    read_seq: int
 
 
 class Store:
@@ -74,25 +89,28 @@ class Store:
             return None
         return await self.room(room.name)
 
-    async def member(self, room: int, user: int) -> Member | None:
-        """Return a membership."""
-        return await Member.get(self._db, room, user)
+    async def members(self, room: int, users: Sequence[int]) -> dict[int, Standing]:
+        """Return which of some users are members, and as what."""
+        query = Member.select(self._db, Member.user, Member.role, Member.read_seq)
+        return _standings(await query.where(Member.room == room, Member.user.in_(users)))
 
-    async def add_member(self, room: int, user: int) -> Member:
-        """Make somebody a member, or find that they are."""
+    async def add_members(self, room: int, users: Sequence[int]) -> dict[int, Standing]:
+        """Make users members, or find that they are; returns as what."""
         # One unit: a leave on another device comes before it or after it, not between.
-        _, (member,) = await self._db.atomic(
+        query = Member.select(None, Member.user, Member.role, Member.read_seq)
+        _, rows = await self._db.atomic(
             [
-                Member.insert_many(None, [{Member.room: room, Member.user: user}]).on_conflict_ignore(),
-                Member.select(None).where(Member.room == room, Member.user == user),
+                Member.insert_many(
+                    None, [{Member.room: room, Member.user: user} for user in users]
+                ).on_conflict_ignore(),
+                query.where(Member.room == room, Member.user.in_(users)),
             ]
         )
-        added: Member = member
-        return added
+        return _standings(rows)
 
-    async def remove_member(self, room: int, user: int) -> None:
-        """End a membership."""
-        await Member.delete_from(self._db).where(Member.room == room, Member.user == user)
+    async def remove_members(self, room: int, users: Sequence[int]) -> None:
+        """End memberships."""
+        await Member.delete_from(self._db).where(Member.room == room, Member.user.in_(users))
 
     async def count_rooms_owned(self, user: int) -> int:
         """Return how many rooms somebody owns."""
@@ -146,20 +164,26 @@ class Store:
             found[user, nonce] = wire.Sent(seq, seq, sent_at)
         return found
 
-    async def changed(self, room: Room, after: int, upto: int, limit: int) -> list[wire.Message]:
+    async def changed(self, room: Room, after: int, upto: int, limit: int) -> list[wire.Entry]:
         """Return the messages that changed after one event and up to another, in the order of the events."""
         changed = (m.room == room.id) & (m.rev > after) & (m.rev <= upto)
         return await self._messages(room.name, changed, m.rev.asc(), limit)
 
-    async def page(self, room: Room, before: int, limit: int) -> list[wire.Message]:
+    async def page(self, room: Room, before: int, limit: int) -> list[wire.Entry]:
         """Return the newest messages before one, oldest first."""
         messages = await self._messages(room.name, (m.room == room.id) & (m.seq < before), m.seq.desc(), limit)
         messages.reverse()
         return messages
 
-    async def _messages(self, room: str, which: Predicate, order: Any, limit: int) -> list[wire.Message]:
+    async def _messages(self, room: str, which: Predicate, order: Any, limit: int) -> list[wire.Entry]:
         query = m.select(self._db, *_COLUMNS).join(u, m.user == u.id).where(which).order_by(order).limit(limit)
         return [
-            wire.Message(room, seq, rev, wire.User(user, name), text, sent_at, edited_at, text is None, reply_to)
+            wire.entry(
+                wire.Message(room, seq, rev, wire.User(user, name), text, sent_at, edited_at, text is None, reply_to)
+            )
             for seq, rev, user, name, text, sent_at, edited_at, reply_to in await query
         ]
+
+
+def _standings(rows: Sequence[tuple[int, str, int]]) -> dict[int, Standing]:
+    return {user: Standing(intern(role), read_seq) for user, role, read_seq in rows}

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Annotated, Literal
+from collections.abc import Iterable
+from typing import Annotated, Literal, cast
 
 import msgspec
-from msgspec import Meta
+from msgspec import Meta, Raw
+
+EVERYTHING = 2**62
+"""Greater than any number of an event."""
 
 # Python's `$` would let a line break follow; the look-ahead does not, and means nothing to other dialects.
 RoomName = Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9-]{0,39}(?!\\n)$")]
@@ -70,6 +74,20 @@ class Message(msgspec.Struct, frozen=True):
     deleted: bool = False
     reply_to: int | None = None
     reactions: dict[str, list[int]] = {}
+
+
+class Entry(msgspec.Struct, frozen=True, gc=False):
+    """A message as everybody gets it, encoded once.
+
+    Args:
+        seq: its place in the room.
+        rev: the number of the event that last changed it.
+        message: the `Message`, as JSON.
+    """
+
+    seq: int
+    rev: int
+    message: bytes
 
 
 class Rooms(msgspec.Struct, frozen=True):
@@ -136,3 +154,34 @@ class ReadEvent(msgspec.Struct, frozen=True):
 
     room: str
     seq: int
+
+
+_encode = msgspec.json.Encoder().encode
+
+
+def entry(message: Message) -> Entry:
+    """Encode a message."""
+    return Entry(message.seq, message.rev, _encode(message))
+
+
+def array(entries: Iterable[Entry]) -> Raw:
+    """Return the JSON array of messages."""
+    return Raw(b"[" + b",".join([entry.message for entry in entries]) + b"]")
+
+
+# msgspec writes what is encoded as it is, wherever it stands; the types go on saying what it is.
+
+
+def message_event(room: str, entry: Entry) -> MessageEvent:
+    """Return the event that tells of a message."""
+    return MessageEvent(room, entry.rev, cast("Message", Raw(entry.message)))
+
+
+def joined(room: Room, present: list[User], messages: Raw, last_rev: int, *, complete: bool) -> Joined:
+    """Return the result of `rooms.join`, with the array of its messages."""
+    return Joined(room, present, cast("list[Message]", messages), last_rev, complete)
+
+
+def history(messages: Raw, *, more: bool) -> History:
+    """Return the result of `messages.history`, with the array of its messages."""
+    return History(cast("list[Message]", messages), more)

@@ -20,8 +20,10 @@ from server.pubsub.local import LocalBroker
 from server.pubsub.presence import Presences
 from server.pubsub.topics import Topics
 from services.chat import liveroom, wire
-from services.chat.liveroom import LiveRoom, Rooms
+from services.chat.liveroom import LiveRoom
 from services.chat.models import Room
+from services.chat.recent import Budget
+from services.chat.rooms import Rooms
 from services.chat.store import Draft, Store
 
 CHAT = Path(liveroom.__file__).parent / "migrations"
@@ -68,7 +70,7 @@ class FaultyStore(Store):
         await self.read_fault()
         return await super().sent(drafts)
 
-    async def changed(self, room: Room, after: int, upto: int, limit: int) -> list[wire.Message]:
+    async def changed(self, room: Room, after: int, upto: int, limit: int) -> list[wire.Entry]:
         await self.read_fault()
         return await super().changed(room, after, upto, limit)
 
@@ -116,6 +118,7 @@ class Stage:
             self.store,
             self.topics.topic(row.name),
             self.presences.presence(row.name),
+            budget=Budget(10**6),
             spawn=self.spawn,
             warn=lambda event, **_: self.warnings.append(event),
             changed=lambda _: None,
@@ -323,18 +326,25 @@ async def test_large_backlogs_go_in_several_commits(stage: Stage, monkeypatch: p
     assert max(stage.store.batches) <= 7
 
 
-async def test_recent_events_are_remembered_or_not(stage: Stage) -> None:
-    """Memory gives all events after a number, or says that it does not reach back so far."""
-    for number in range(liveroom.RECENT_EVENTS + 10):
-        stage.send(f"n{number}")
+async def test_what_was_said_before_is_read_once(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everybody who comes at once shares one query, and what is published meanwhile follows what it found."""
+    await asyncio.gather(*(stage.send(f"n{number}") for number in range(100)))
     await stage.quiet()
-    last = stage.room.published_rev
-    recent = stage.room.recent(last - 5)
-    assert recent is not None
-    assert [message.rev for message in recent] == list(range(last - 4, last + 1))
-    assert stage.room.recent(last) == []
-    assert stage.room.recent(last + 5) == []
-    assert stage.room.recent(0) is None
+    stage.room.recent.forget()
+    reads: list[int] = []
+    changed = FaultyStore.changed
+
+    async def counted(self: FaultyStore, room: Room, after: int, upto: int, limit: int) -> list[wire.Entry]:
+        reads.append(after)
+        await stage.send("meanwhile")
+        return await changed(self, room, after, upto, limit)
+
+    monkeypatch.setattr(FaultyStore, "changed", counted)
+    await asyncio.gather(*(stage.room.remember() for _ in range(10)))
+    assert reads == [100 - liveroom.REMEMBERED]
+    known = stage.room.recent.since(reads[0])
+    assert known is not None
+    assert [entry.rev for entry in known] == list(range(reads[0] + 1, 102))
 
 
 async def test_idle_rooms_are_forgotten(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,10 +9,18 @@ import pytest
 from server import Conflict, InvalidParams
 from server.db import Unavailable, now
 from server.service.harness import WAIT_SECONDS, Client, ServiceHarness
-from services.chat import Chat, service, wire
-from services.chat.models import Room
+from services.chat import Chat, liveroom, recent, service, wire
+from services.chat.liveroom import LiveRoom
+from services.chat.recent import Answer
 from services.chat.store import Draft, Store
 from tests.services.chat.people import Held, say, texts
+
+
+@pytest.fixture(params=[256, 3, 0], ids=["memory", "little memory", "no memory"], autouse=True)
+def memory(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many messages a room has in memory, the answers are the same."""
+    monkeypatch.setattr(recent, "MOST_ENTRIES", request.param)
+    monkeypatch.setattr(liveroom, "REMEMBERED", min(request.param, liveroom.REMEMBERED))
 
 
 async def test_history_pages(ann: Client) -> None:
@@ -86,18 +94,17 @@ async def test_bad_resumption(ann: Client, params: dict[str, object]) -> None:
 
 
 class Gate:
-    """Holds up whoever reads a page for a join, until it is opened."""
+    """Holds up whoever reads the messages for a join, until it is opened."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.reached = asyncio.Event()
         self.open = asyncio.Event()
-        self._page = Store.page
-        monkeypatch.setattr(Store, "page", self.page)
+        monkeypatch.setattr(Chat, "_snapshot", self.snapshot)
 
-    async def page(self, room: Room, before: int, limit: int) -> list[wire.Message]:
+    async def snapshot(self, live: LiveRoom, after: int | None, limit: int) -> Answer:
         self.reached.set()
         await self.open.wait()
-        return []
+        return Answer(wire.array([]), whole=True)
 
 
 async def test_leaving_on_another_device_while_joining(
@@ -280,6 +287,4 @@ async def test_the_end_waits_for_marks_that_are_being_written(
     store = Store(chat.db)
     room = await store.room("lobby")
     assert room is not None
-    member = await store.member(room.id, ann.user.id)
-    assert member is not None
-    assert member.read_seq == 1
+    assert (await store.members(room.id, [ann.user.id]))[ann.user.id].read_seq == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+from collections.abc import Sequence
 
 import pytest
 
@@ -12,8 +13,7 @@ from server import Conflict, ConnectionClosed, InvalidParams, NotAllowed, NotFou
 from server.errors import MethodNotFound
 from server.service.harness import Client, ServiceHarness
 from services.chat import Chat, service
-from services.chat.models import Member
-from services.chat.store import Store
+from services.chat.store import Standing, Store
 from tests.services.chat.people import MESSAGE, ROOM, presence, say, texts
 
 # Rooms.
@@ -301,16 +301,16 @@ async def test_the_first_message_is_not_overtaken(
     store = Store(chat.db)
     room = await store.room("lobby")
     assert room is not None
-    await store.add_member(room.id, ann.user.id)  # who is a member since an earlier start is not known by heart
-    member, calls = Store.member, itertools.count()
+    await store.add_members(room.id, [ann.user.id])  # who is a member since an earlier start is not known by heart
+    members, calls = Store.members, itertools.count()
 
-    async def slow_at_first(self: Store, room: int, user: int) -> Member | None:
+    async def slow_at_first(self: Store, room: int, users: Sequence[int]) -> dict[int, Standing]:
         if next(calls) == 0:
             for _ in range(20):
                 await chat.db.ping()
-        return await member(self, room, user)
+        return await members(self, room, users)
 
-    monkeypatch.setattr(Store, "member", slow_at_first)
+    monkeypatch.setattr(Store, "members", slow_at_first)
     await asyncio.gather(*(asyncio.ensure_future(say(ann, text)) for text in "abc"))
     assert texts((await ann.call("messages.history", room="lobby"))["messages"]) == list("abc")
 

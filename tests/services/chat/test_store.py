@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from server import User
@@ -13,9 +14,9 @@ from server.auth.accounts import MIGRATIONS
 from server.db import Database, Statement, UniqueViolation, now
 from services.chat import store as store_module
 from services.chat import wire
-from services.chat.liveroom import EVERYTHING
 from services.chat.models import Room
-from services.chat.store import Draft, Store
+from services.chat.store import Draft, Standing, Store
+from services.chat.wire import EVERYTHING, Entry, Message
 
 ANN, BEN = wire.User(1, "ann"), wire.User(2, "ben")
 
@@ -90,12 +91,16 @@ async def test_indexes_are_used(db: Database, room: Room, which: str, monkeypatc
         "newest": lambda: store.page(room, EVERYTHING, 51),
         "changed": lambda: store.changed(room, 9, EVERYTHING, 500),
         "sent": lambda: store.sent([draft("a"), draft("b", BEN)]),
-        "member": lambda: store.member(room.id, ANN.id),
+        "member": lambda: store.members(room.id, [ANN.id]),
         "room": lambda: store.room("lobby"),
     }
     steps = await plans(db, monkeypatch, work[which])
     assert steps
     assert not [step for step in steps if step.startswith("SCAN") or "TEMP B-TREE" in step], steps
+
+
+def message_of(entry: Entry) -> Message:
+    return msgspec.json.decode(entry.message, type=Message)
 
 
 async def test_appending_numbers_from_the_rooms_counter(db: Database, room: Room) -> None:
@@ -107,7 +112,7 @@ async def test_appending_numbers_from_the_rooms_counter(db: Database, room: Room
     assert await store.append(other.id, [draft("c")]) == 1
     assert await store.append(room.id, [draft("d")]) == 3
     page = await store.page(room, EVERYTHING, 10)
-    assert [(message.seq, message.rev, message.text) for message in page] == [
+    assert [(entry.seq, entry.rev, message_of(entry).text) for entry in page] == [
         (1, 1, "text of a"),
         (2, 2, "text of b"),
         (3, 3, "text of d"),
@@ -121,20 +126,17 @@ async def test_a_batch_is_written_whole_or_not_at_all(db: Database, room: Room) 
     with pytest.raises(UniqueViolation):
         await store.append(room.id, [draft("b"), draft("a"), draft("c")])
     assert await store.append(room.id, [draft("a", BEN)]) == 2
-    assert [message.user for message in await store.page(room, EVERYTHING, 10)] == [ANN, BEN]
+    assert [message_of(entry).user for entry in await store.page(room, EVERYTHING, 10)] == [ANN, BEN]
     assert set(await store.sent([draft("a"), draft("b"), draft("a", BEN)])) == {(1, "a"), (2, "a")}
 
 
 async def test_read_marks_go_forwards_only(db: Database, room: Room) -> None:
     """An older mark that is written late changes nothing, and one of somebody who has left is no member."""
     store = Store(db)
-    await store.add_member(room.id, ANN.id)
+    await store.add_members(room.id, [ANN.id])
     for seq in (5, 3):
         await store.mark_read([(room.id, ANN.id, seq), (room.id, BEN.id, seq)])
-    member = await store.member(room.id, ANN.id)
-    assert member is not None
-    assert member.read_seq == 5
-    assert await store.member(room.id, BEN.id) is None
+    assert await store.members(room.id, [ANN.id, BEN.id]) == {ANN.id: Standing("member", 5)}
 
 
 async def test_becoming_a_member_twice_changes_nothing(db: Database, room: Room) -> None:
@@ -142,9 +144,12 @@ async def test_becoming_a_member_twice_changes_nothing(db: Database, room: Room)
     store = Store(db)
     own = await store.create_room(Room(name="own"), ANN.id)
     assert own is not None
-    assert (await store.add_member(own.id, ANN.id)).role == "owner"
-    assert (await store.add_member(room.id, ANN.id)).role == "member"
-    assert (await store.add_member(room.id, ANN.id)).role == "member"
+    assert await store.add_members(own.id, [ANN.id]) == {ANN.id: Standing("owner", 0)}
+    assert await store.add_members(room.id, [ANN.id]) == {ANN.id: Standing("member", 0)}
+    both = {ANN.id: Standing("member", 0), BEN.id: Standing("member", 0)}
+    assert await store.add_members(room.id, [ANN.id, BEN.id]) == both
+    await store.remove_members(room.id, [BEN.id])
+    assert await store.members(room.id, [ANN.id, BEN.id]) == {ANN.id: Standing("member", 0)}
     assert await store.count_rooms_owned(ANN.id) == 1
     assert await store.create_room(Room(name="own"), BEN.id) is None
-    assert await store.member(own.id, BEN.id) is None
+    assert await store.members(own.id, [BEN.id]) == {}
