@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Sequence
+from functools import lru_cache
 
 
 def client_address(peer: str, forwarded_for: str | None, proxies: Sequence[str]) -> str:
@@ -48,6 +49,7 @@ def is_proxy(address: str, proxies: Sequence[str]) -> bool:
         return False
 
 
+@lru_cache(4096)
 def address_key(address: str) -> str:
     """Return what limits are counted by: an IPv4 address, or the /64 network that an IPv6 host can roam in."""
     try:

@@ -92,24 +92,24 @@ class WebSocketProtocol(asyncio.Protocol):
             self._decide(request, handshake, decision)
 
     def _gate_too_slow(self) -> None:
-        self._refuse(plain_response(HTTPStatus.SERVICE_UNAVAILABLE, "The server is busy. Try again."))
+        self._refuse(plain_response(HTTPStatus.SERVICE_UNAVAILABLE, "The server is busy. Try again.").serialize())
         if self._task is not None:
             self._task.cancel()
 
     def _decide(self, request: Request, handshake: Handshake, decision: Admission | Refusal) -> None:
         self._task = None
         if isinstance(decision, Refusal):
-            self._refuse(plain_response(decision.status, decision.text))
+            self._refuse(plain_response(decision.status, decision.text).serialize())
             return
         upgraded = self._front.upgrader.upgrade(request, decision.subprotocols)
         if upgraded.accepted:
-            self.write(upgraded.response.serialize())
+            self.write(upgraded.response)
             self._admit(handshake, decision, upgraded)
         else:
             self._refuse(upgraded.response)
 
-    def _refuse(self, response: Response) -> None:
-        self.write(response.serialize())
+    def _refuse(self, response: bytes) -> None:
+        self.write(response)
         self._transport.close()
 
     def _admit(self, handshake: Handshake, admission: Admission, upgraded: Upgraded) -> None:

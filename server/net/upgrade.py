@@ -7,34 +7,33 @@ it is needed afterwards; so one serves every handshake of a listener.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from http import HTTPStatus
 
 import msgspec
+from websockets.exceptions import InvalidHandshake
 from websockets.extensions.permessage_deflate import PerMessageDeflate
-from websockets.http11 import Request, Response
+from websockets.http11 import Request
 from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
 from server.net.deflate import OFFERS, usable
+
+_SWITCHING = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
 
 
 class Upgraded(msgspec.Struct, frozen=True, gc=False):
     """What a handshake came to.
 
     Args:
-        response: for the client; its status is 101 where the handshake went well.
+        response: the answer, ready for the wire.
+        accepted: whether the socket is a WebSocket now.
         subprotocol: the one that was agreed on, or None.
         deflate: whether messages may be compressed.
     """
 
-    response: Response
+    response: bytes
+    accepted: bool
     subprotocol: str | None = None
     deflate: bool = False
-
-    @property
-    def accepted(self) -> bool:
-        """Whether it went well."""
-        return self.response.status_code == HTTPStatus.SWITCHING_PROTOCOLS
 
 
 class Upgrader:
@@ -58,14 +57,20 @@ class Upgrader:
         """
         protocol = self._protocol
         protocol.available_subprotocols = [Subprotocol(name) for name in subprotocols]
-        protocol.extensions, protocol.subprotocol = [], None
-        response = protocol.accept(request)
-        protocol.handshake_exc = None  # it would keep the last refused request in memory
-        agreed = [extension for extension in protocol.extensions if isinstance(extension, PerMessageDeflate)]
-        deflate = bool(agreed) and usable(agreed[0])
-        if agreed and not deflate:
-            del response.headers["Sec-WebSocket-Extensions"]
-        return Upgraded(response, protocol.subprotocol, deflate)
+        try:
+            accept, extensions, subprotocol = protocol.process_request(request)
+        except InvalidHandshake:
+            refusal = protocol.accept(request)  # the same again, in words
+            protocol.handshake_exc = None  # it would keep the request in memory
+            return Upgraded(refusal.serialize(), accepted=False)
+        deflate = any(isinstance(agreed, PerMessageDeflate) and usable(agreed) for agreed in protocol.extensions)
+        lines = [_SWITCHING, f"Sec-WebSocket-Accept: {accept}\r\n"]
+        if deflate:
+            lines.append(f"Sec-WebSocket-Extensions: {extensions}\r\n")
+        if subprotocol is not None:
+            lines.append(f"Sec-WebSocket-Protocol: {subprotocol}\r\n")
+        lines.append("\r\n")
+        return Upgraded("".join(lines).encode(), accepted=True, subprotocol=subprotocol, deflate=deflate)
 
 
 def _select_subprotocol(protocol: ServerProtocol, offered: object) -> Subprotocol | None:

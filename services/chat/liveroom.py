@@ -16,7 +16,7 @@ from typing import Any
 from server import Delivery, Presence, Topic, Unavailable, notification
 from server.db import DatabaseError, UniqueViolation
 from services.chat import wire
-from services.chat.membership import Membership
+from services.chat.membership import Members
 from services.chat.models import Room
 from services.chat.recent import Budget, Recent
 from services.chat.store import Draft, Store
@@ -65,6 +65,7 @@ class LiveRoom:
         store: the chat's queries.
         topic: where its events go.
         presence: who is in it.
+        members: who belongs to it.
         budget: what all rooms may keep in memory.
         spawn: runs the coroutine that commits.
         warn: logs what an operator should know.
@@ -83,6 +84,7 @@ class LiveRoom:
         topic: Topic,
         presence: Presence,
         *,
+        members: Members,
         budget: Budget,
         spawn: Spawn,
         warn: Warn,
@@ -91,7 +93,7 @@ class LiveRoom:
         self.row = row
         self.topic = topic
         self.presence = presence
-        self.members = Membership(row.id, store, spawn)
+        self.members = members
         self.recent = Recent(budget, row.last_rev)
         self.used_at = time.monotonic()
         self._store = store

@@ -1,4 +1,4 @@
-"""Who is a member of a room, as this process knows it.
+"""Who is a member of which room, as this process knows it.
 
 What is asked while the database works is asked together: a thousand who come at the same moment cost a few queries.
 What is known changes in the order in which the database did: looks, joins and leaves stand in one queue. Otherwise an
@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from enum import Enum
 from typing import Any
 
 from server import Unavailable
 from server.db import DatabaseError
-from services.chat.store import Standing, Store
+from services.chat.store import Pair, Standing, Store
 
-MOST_TOGETHER = 500
-"""Users of one query."""
+MOST_TOGETHER = 200
+"""Memberships of one query."""
 QUERY_SECONDS = 10.0
 """What takes longer is given up on; clients are told to try again."""
 
@@ -32,33 +32,33 @@ class _Wish(Enum):
 class _Asked:
     """What somebody waits for."""
 
-    __slots__ = ("done", "user", "wish")
+    __slots__ = ("done", "members", "user", "wish")
 
-    def __init__(self, wish: _Wish, user: int) -> None:
+    def __init__(self, wish: _Wish, members: Members, user: int) -> None:
         self.wish = wish
+        self.members = members
         self.user = user
         self.done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
+    @property
+    def pair(self) -> Pair:
+        return self.members.room, self.user
 
-class Membership:
-    """The members of one room.
 
-    Args:
+class Members:
+    """The members of one room. Made by `Memberships.of`.
+
+    Attributes:
         room: the room's id.
-        store: the chat's queries.
-        spawn: runs the coroutine that asks the database.
     """
 
-    __slots__ = ("_known", "_leaving", "_queue", "_room", "_spawn", "_store", "_working")
+    __slots__ = ("_all", "_known", "_leaving", "room")
 
-    def __init__(self, room: int, store: Store, spawn: Callable[[Coroutine[Any, Any, None]], object]) -> None:
-        self._room = room
-        self._store = store
-        self._spawn = spawn
+    def __init__(self, room: int, memberships: Memberships) -> None:
+        self.room = room
+        self._all = memberships
         self._known: dict[int, Standing] = {}
-        self._leaving: Counter[int] = Counter()  # users, and how many of their leaves are not done
-        self._queue: deque[_Asked] = deque()
-        self._working = False
+        self._leaving: Counter[int] | None = None  # users, and how many of their leaves are not done
 
     def known(self, user: int) -> Standing | None:
         """Return what somebody is, as far as that is known without asking."""
@@ -66,23 +66,65 @@ class Membership:
 
     async def look(self, user: int) -> Standing | None:
         """Return what somebody is; None when they are no member."""
-        if user not in self._known or user in self._leaving:
-            await self._ask(_Wish.LOOK, user)
+        if not self._settled(user):
+            await self._all.ask(_Asked(_Wish.LOOK, self, user))
         return self._known.get(user)
 
     async def join(self, user: int) -> bool:
         """Make somebody a member; tells whether they were none before."""
-        if user in self._known and user not in self._leaving:
-            return False
-        return await self._ask(_Wish.JOIN, user)
+        return not self._settled(user) and await self._all.ask(_Asked(_Wish.JOIN, self, user))
 
     async def leave(self, user: int) -> None:
         """End somebody's membership."""
+        if self._leaving is None:
+            self._leaving = Counter()
         self._leaving[user] += 1
-        await self._ask(_Wish.LEAVE, user)
+        await self._all.ask(_Asked(_Wish.LEAVE, self, user))
 
-    def _ask(self, wish: _Wish, user: int) -> asyncio.Future[bool]:
-        asked = _Asked(wish, user)
+    def _settled(self, user: int) -> bool:
+        """Tell whether somebody is a member, and nothing is under way that ends it."""
+        return user in self._known and (self._leaving is None or user not in self._leaving)
+
+    # What the queue knows.
+
+    def learn(self, user: int, standing: Standing) -> None:
+        """Remember what somebody is."""
+        self._known[user] = standing
+
+    def forget(self, user: int) -> None:
+        """Remember that somebody is nothing here."""
+        self._known.pop(user, None)
+
+    def left(self, user: int) -> None:
+        """Note that a leave is over, whatever came of it."""
+        if self._leaving is not None:
+            self._leaving[user] -= 1
+            if not self._leaving[user]:
+                del self._leaving[user]
+            if not self._leaving:
+                self._leaving = None
+
+
+class Memberships:
+    """The queue of everybody's looks, joins and leaves.
+
+    Args:
+        store: the chat's queries.
+        spawn: runs the coroutine that asks the database.
+    """
+
+    def __init__(self, store: Store, spawn: Callable[[Coroutine[Any, Any, None]], object]) -> None:
+        self._store = store
+        self._spawn = spawn
+        self._queue: deque[_Asked] = deque()
+        self._working = False
+
+    def of(self, room: int) -> Members:
+        """Return the members of a room, of which nothing is known yet."""
+        return Members(room, self)
+
+    def ask(self, asked: _Asked) -> asyncio.Future[bool]:
+        """Stand in the queue; this is `Members`'s to call."""
         self._queue.append(asked)
         if not self._working:
             self._working = True
@@ -101,13 +143,13 @@ class Membership:
                     _fail(together, error)
                 except TimeoutError:
                     _fail(together, Unavailable())
-                self._left(together)
+                _end_leaves(together)
                 together = []
         finally:
             self._working = False
             together += self._queue
             self._queue.clear()
-            self._left(together)
+            _end_leaves(together)
             _fail(together, Unavailable())  # nobody may wait for ever, whatever it was
 
     def _take(self) -> list[_Asked]:
@@ -118,40 +160,40 @@ class Membership:
             together.append(self._queue.popleft())
         return together
 
-    def _left(self, together: list[_Asked]) -> None:
-        """Note that leaves are over, whatever came of them."""
-        for asked in together:
-            if asked.wish is _Wish.LEAVE:
-                self._leaving[asked.user] -= 1
-                if not self._leaving[asked.user]:
-                    del self._leaving[asked.user]
-
-    async def _settle(self, together: list[_Asked]) -> None:
-        users = sorted({asked.user for asked in together})
+    async def _settle(self, together: Sequence[_Asked]) -> None:
+        members = {asked.pair: asked.members for asked in together}
         if together[0].wish is _Wish.LEAVE:
-            await self._store.remove_members(self._room, users)
-            for user in users:
-                self._known.pop(user, None)
+            await self._store.remove_members(list(members))
+            for (_, user), of_room in members.items():
+                of_room.forget(user)
             _answer(together, set())
             return
-        self._known.update(await self._store.members(self._room, users))
-        joining = sorted({asked.user for asked in together if asked.wish is _Wish.JOIN} - self._known.keys())
+        standings = await self._store.members(list(members))
+        joining = {asked.pair for asked in together if asked.wish is _Wish.JOIN} - standings.keys()
         if joining:
-            self._known.update(await self._store.add_members(self._room, joining))
-        _answer(together, set(joining))
+            standings |= await self._store.add_members(sorted(joining))
+        for pair, standing in standings.items():
+            members[pair].learn(pair[1], standing)
+        _answer(together, joining)
 
 
-def _answer(together: list[_Asked], joined: set[int]) -> None:
+def _answer(together: Sequence[_Asked], joined: set[Pair]) -> None:
     """Tell everybody that it is done; of those who joined twice, one is told that it was new."""
     for asked in together:
-        new = asked.wish is _Wish.JOIN and asked.user in joined
+        new = asked.wish is _Wish.JOIN and asked.pair in joined
         if new:
-            joined.remove(asked.user)
+            joined.remove(asked.pair)
         if not asked.done.done():
             asked.done.set_result(new)
 
 
-def _fail(together: list[_Asked], error: Exception) -> None:
+def _end_leaves(together: Sequence[_Asked]) -> None:
+    for asked in together:
+        if asked.wish is _Wish.LEAVE:
+            asked.members.left(asked.user)
+
+
+def _fail(together: Sequence[_Asked], error: Exception) -> None:
     for asked in together:
         if not asked.done.done():
             asked.done.set_exception(error)

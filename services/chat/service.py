@@ -28,6 +28,7 @@ from server import (
 from server.db import DatabaseError, now
 from services.chat import wire
 from services.chat.liveroom import LiveRoom
+from services.chat.membership import Memberships
 from services.chat.models import Room
 from services.chat.recent import Answer, Budget
 from services.chat.rooms import Rooms
@@ -117,6 +118,7 @@ class Chat(RpcService):
     async def start(self) -> None:
         self._store = Store(self.db)
         self._rooms = Rooms(self._store, self._make_live)
+        self._memberships = Memberships(self._store, self.spawn)
         self._recent = Budget(RECENT_BYTES)
         self._reads: Shared[tuple[int, int | None, int, int], tuple[list[wire.Entry], bool]] = Shared()
         self._pages: Shared[tuple[int, int, int, int], Answer] = Shared()
@@ -376,6 +378,7 @@ class Chat(RpcService):
             self._store,
             self.topic(f"room/{row.name}"),
             presence,
+            members=self._memberships.of(row.id),
             budget=self._recent,
             spawn=self.spawn,
             warn=self.log.warning,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
+from operator import or_
 from sys import intern
 from typing import Any
 
@@ -30,6 +32,11 @@ class Draft:
         self.text = text
         self.sent_at = sent_at
         self.reply_to = reply_to
+
+
+Pair = tuple[int, int]
+"""A room and a user."""
+_STANDING = (Member.room, Member.user, Member.role, Member.read_seq)
 
 
 class Standing(msgspec.Struct, gc=False):
@@ -89,28 +96,25 @@ class Store:
             return None
         return await self.room(room.name)
 
-    async def members(self, room: int, users: Sequence[int]) -> dict[int, Standing]:
-        """Return which of some users are members, and as what."""
-        query = Member.select(self._db, Member.user, Member.role, Member.read_seq)
-        return _standings(await query.where(Member.room == room, Member.user.in_(users)))
+    async def members(self, pairs: Sequence[Pair]) -> dict[Pair, Standing]:
+        """Return which of some users are members of which of some rooms, and as what."""
+        return _standings(await Member.select(self._db, *_STANDING).where(_any_of(pairs)))
 
-    async def add_members(self, room: int, users: Sequence[int]) -> dict[int, Standing]:
-        """Make users members, or find that they are; returns as what."""
+    async def add_members(self, pairs: Sequence[Pair]) -> dict[Pair, Standing]:
+        """Make users members of rooms, or find that they are; returns as what."""
+        rows: list[dict[Any, Any]] = [{Member.room: room, Member.user: user} for room, user in pairs]
         # One unit: a leave on another device comes before it or after it, not between.
-        query = Member.select(None, Member.user, Member.role, Member.read_seq)
-        _, rows = await self._db.atomic(
+        _, standings = await self._db.atomic(
             [
-                Member.insert_many(
-                    None, [{Member.room: room, Member.user: user} for user in users]
-                ).on_conflict_ignore(),
-                query.where(Member.room == room, Member.user.in_(users)),
+                Member.insert_many(None, rows).on_conflict_ignore(),
+                Member.select(None, *_STANDING).where(_any_of(pairs)),
             ]
         )
-        return _standings(rows)
+        return _standings(standings)
 
-    async def remove_members(self, room: int, users: Sequence[int]) -> None:
+    async def remove_members(self, pairs: Sequence[Pair]) -> None:
         """End memberships."""
-        await Member.delete_from(self._db).where(Member.room == room, Member.user.in_(users))
+        await Member.delete_from(self._db).where(_any_of(pairs))
 
     async def count_rooms_owned(self, user: int) -> int:
         """Return how many rooms somebody owns."""
@@ -185,5 +189,14 @@ class Store:
         ]
 
 
-def _standings(rows: Sequence[tuple[int, str, int]]) -> dict[int, Standing]:
-    return {user: Standing(intern(role), read_seq) for user, role, read_seq in rows}
+def _any_of(pairs: Sequence[Pair]) -> Predicate:
+    """Return what is true of these memberships: one look into the index for each."""
+    by_room: dict[int, list[int]] = {}
+    for room, user in pairs:
+        by_room.setdefault(room, []).append(user)
+    choices = [(Member.room == room) & Member.user.in_(users) for room, users in by_room.items()]
+    return reduce(or_, choices)
+
+
+def _standings(rows: Sequence[tuple[int, int, str, int]]) -> dict[Pair, Standing]:
+    return {(room, user): Standing(intern(role), read_seq) for room, user, role, read_seq in rows}

@@ -21,6 +21,7 @@ from server.pubsub.presence import Presences
 from server.pubsub.topics import Topics
 from services.chat import liveroom, wire
 from services.chat.liveroom import LiveRoom
+from services.chat.membership import Memberships
 from services.chat.models import Room
 from services.chat.recent import Budget
 from services.chat.rooms import Rooms
@@ -109,6 +110,7 @@ class Stage:
         self.topics = Topics(encode, LocalBroker())
         self.presences = Presences()
         self.listener = Listener()
+        self.memberships = Memberships(self.store, self.spawn)
         self.rooms = Rooms(self.store, self.make)
         self.room: LiveRoom
 
@@ -118,6 +120,7 @@ class Stage:
             self.store,
             self.topics.topic(row.name),
             self.presences.presence(row.name),
+            members=self.memberships.of(row.id),
             budget=Budget(10**6),
             spawn=self.spawn,
             warn=lambda event, **_: self.warnings.append(event),

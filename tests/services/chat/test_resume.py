@@ -287,4 +287,4 @@ async def test_the_end_waits_for_marks_that_are_being_written(
     store = Store(chat.db)
     room = await store.room("lobby")
     assert room is not None
-    assert (await store.members(room.id, [ann.user.id]))[ann.user.id].read_seq == 1
+    assert (await store.members([(room.id, ann.user.id)]))[room.id, ann.user.id].read_seq == 1

@@ -13,7 +13,7 @@ from server import Conflict, ConnectionClosed, InvalidParams, NotAllowed, NotFou
 from server.errors import MethodNotFound
 from server.service.harness import Client, ServiceHarness
 from services.chat import Chat, service
-from services.chat.store import Standing, Store
+from services.chat.store import Pair, Standing, Store
 from tests.services.chat.people import MESSAGE, ROOM, presence, say, texts
 
 # Rooms.
@@ -301,14 +301,14 @@ async def test_the_first_message_is_not_overtaken(
     store = Store(chat.db)
     room = await store.room("lobby")
     assert room is not None
-    await store.add_members(room.id, [ann.user.id])  # who is a member since an earlier start is not known by heart
+    await store.add_members([(room.id, ann.user.id)])  # who is a member since an earlier start is not known by heart
     members, calls = Store.members, itertools.count()
 
-    async def slow_at_first(self: Store, room: int, users: Sequence[int]) -> dict[int, Standing]:
+    async def slow_at_first(self: Store, pairs: Sequence[Pair]) -> dict[Pair, Standing]:
         if next(calls) == 0:
             for _ in range(20):
                 await chat.db.ping()
-        return await members(self, room, users)
+        return await members(self, pairs)
 
     monkeypatch.setattr(Store, "members", slow_at_first)
     await asyncio.gather(*(asyncio.ensure_future(say(ann, text)) for text in "abc"))

@@ -73,7 +73,7 @@ def mysql_step(row: tuple[Any, ...]) -> str:
 
 @pytest.mark.parametrize(
     "which",
-    ["page", "newest", "changed", "sent", "member", "room"],
+    ["page", "newest", "changed", "sent", "members", "room"],
 )
 async def test_indexes_are_used(db: Database, room: Room, which: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is read for a page, a catch-up, a nonce, a member, a room: each searches an index, and sorts nothing."""
@@ -91,7 +91,7 @@ async def test_indexes_are_used(db: Database, room: Room, which: str, monkeypatc
         "newest": lambda: store.page(room, EVERYTHING, 51),
         "changed": lambda: store.changed(room, 9, EVERYTHING, 500),
         "sent": lambda: store.sent([draft("a"), draft("b", BEN)]),
-        "member": lambda: store.members(room.id, [ANN.id]),
+        "members": lambda: store.members([(room.id, ANN.id)]),
         "room": lambda: store.room("lobby"),
     }
     steps = await plans(db, monkeypatch, work[which])
@@ -133,10 +133,10 @@ async def test_a_batch_is_written_whole_or_not_at_all(db: Database, room: Room) 
 async def test_read_marks_go_forwards_only(db: Database, room: Room) -> None:
     """An older mark that is written late changes nothing, and one of somebody who has left is no member."""
     store = Store(db)
-    await store.add_members(room.id, [ANN.id])
+    await store.add_members([(room.id, ANN.id)])
     for seq in (5, 3):
         await store.mark_read([(room.id, ANN.id, seq), (room.id, BEN.id, seq)])
-    assert await store.members(room.id, [ANN.id, BEN.id]) == {ANN.id: Standing("member", 5)}
+    assert await store.members([(room.id, ANN.id), (room.id, BEN.id)]) == {(room.id, ANN.id): Standing("member", 5)}
 
 
 async def test_becoming_a_member_twice_changes_nothing(db: Database, room: Room) -> None:
@@ -144,12 +144,12 @@ async def test_becoming_a_member_twice_changes_nothing(db: Database, room: Room)
     store = Store(db)
     own = await store.create_room(Room(name="own"), ANN.id)
     assert own is not None
-    assert await store.add_members(own.id, [ANN.id]) == {ANN.id: Standing("owner", 0)}
-    assert await store.add_members(room.id, [ANN.id]) == {ANN.id: Standing("member", 0)}
-    both = {ANN.id: Standing("member", 0), BEN.id: Standing("member", 0)}
-    assert await store.add_members(room.id, [ANN.id, BEN.id]) == both
-    await store.remove_members(room.id, [BEN.id])
-    assert await store.members(room.id, [ANN.id, BEN.id]) == {ANN.id: Standing("member", 0)}
+    assert await store.add_members([(own.id, ANN.id)]) == {(own.id, ANN.id): Standing("owner", 0)}
+    assert await store.add_members([(room.id, ANN.id)]) == {(room.id, ANN.id): Standing("member", 0)}
+    both = {(room.id, user.id): Standing("member", 0) for user in (ANN, BEN)}
+    assert await store.add_members([(room.id, ANN.id), (room.id, BEN.id)]) == both
+    await store.remove_members([(room.id, BEN.id)])
+    assert await store.members([(room.id, ANN.id), (room.id, BEN.id)]) == {(room.id, ANN.id): Standing("member", 0)}
     assert await store.count_rooms_owned(ANN.id) == 1
     assert await store.create_room(Room(name="own"), BEN.id) is None
-    assert await store.members(own.id, [BEN.id]) == {}
+    assert await store.members([(own.id, BEN.id)]) == {}
