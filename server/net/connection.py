@@ -105,7 +105,7 @@ class Connection:
         compress: Compress | None = None,
     ) -> None:
         self._link = link
-        self._write = link.write
+        self._write: Callable[[bytes], None] = link.write
         self._compress = compress
         self._bound = outgoing_bytes
         self.remote_address = remote_address
@@ -289,6 +289,10 @@ class Connection:
         drained, self._drained = self._drained, None
         if drained is not None and not drained.done():
             drained.set_result(None)
+
+    def use(self, write: Callable[[bytes], None]) -> None:
+        """Hand bytes to another function from now on (the socket side calls this)."""
+        self._write = write
 
     # Closing.
 

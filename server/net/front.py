@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Literal
 
 import uvicorn
 from uvicorn.server import ServerState
@@ -24,12 +25,18 @@ class Front:
         settings: the network's part of the configuration.
         config: uvicorn's, loaded: the application that answers plain HTTP, and the protocols.
         gate: decides about opening handshakes.
+
+    Attributes:
+        address: where the listener is.
+        scheme: whether it speaks TLS.
     """
 
     def __init__(self, settings: ServerSettings, config: uvicorn.Config, gate: Gate) -> None:
         self.settings = settings
         self.gate = gate
         self.config = config
+        self.address: tuple[str, int | None] = (settings.host, settings.port)
+        self.scheme: Literal["http", "https"] = "https" if settings.tls_certificate else "http"
         self.server_state = ServerState()
         self.read_limits = ReadLimits(settings.frame_bytes, settings.message_bytes, settings.message_fragments)
         least = settings.compress_bytes

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from http.cookies import CookieError, SimpleCookie
 from urllib.parse import unquote
 
 import msgspec
@@ -56,13 +55,13 @@ class Handshake(msgspec.Struct, frozen=True):
         return self.header("Host")
 
     def cookie(self, name: str) -> str | None:
-        """Return a cookie's value; None when there is no such cookie."""
-        jar = SimpleCookie()
-        try:
-            jar.load("; ".join(self.headers.get_all("Cookie")))
-        except CookieError:
-            return None
-        return jar[name].value if name in jar else None
+        """Return a cookie's value (RFC 6265 section 5.4); None when there is no such cookie."""
+        for header in self.headers.get_all("Cookie"):
+            for pair in header.split(";"):
+                key, separator, value = pair.strip().partition("=")
+                if separator and key == name:
+                    return value[1:-1] if len(value) > 1 and value[0] == value[-1] == '"' else value
+        return None
 
 
 class Admission(msgspec.Struct, frozen=True):

@@ -11,7 +11,9 @@ import asyncio
 from http import HTTPStatus
 
 import httptools
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.utils import get_remote_addr
 from websockets.datastructures import Headers
 from websockets.http11 import Request
 
@@ -45,7 +47,13 @@ class HttpProtocol(HttpToolsProtocol):
         self._surplus = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
-        super().connection_made(transport)
+        # What uvicorn's does, without asking the kernel for our own address: every socket comes through one listener.
+        self.connections.add(self)
+        self.transport = transport
+        self.flow = FlowControl(transport)
+        self.server = self._front.address
+        self.client = get_remote_addr(transport)
+        self.scheme = self._front.scheme
         self._peer = self.client[0] if self.client else ""
         if not is_proxy(self._peer, self._front.settings.proxies) and not self._enter(self._peer):
             # It is told so when it has said something: an answer to nothing confuses clients.

@@ -75,6 +75,7 @@ class Listener:
         if self._socket is None:
             self._socket = _bind(self._settings.server.host, self._settings.server.port)
         self.port = self._socket.getsockname()[1]
+        self._front.address = (self._settings.server.host, self.port)
         return self._socket
 
     async def start(self) -> None:

@@ -57,7 +57,7 @@ class WebSocketProtocol(asyncio.Protocol):
         self._closing = False
         self.connection: Connection | None = None
         self.address_key: str | None = None
-        self.write = transport.write  # on the way of every delivery
+        self.write: Callable[[bytes], None] = transport.write
 
     # The opening handshake.
 
@@ -103,7 +103,6 @@ class WebSocketProtocol(asyncio.Protocol):
             return
         upgraded = self._front.upgrader.upgrade(request, decision.subprotocols)
         if upgraded.accepted:
-            self.write(upgraded.response)
             self._admit(handshake, decision, upgraded)
         else:
             self._refuse(upgraded.response)
@@ -114,7 +113,9 @@ class WebSocketProtocol(asyncio.Protocol):
 
     def _admit(self, handshake: Handshake, admission: Admission, upgraded: Upgraded) -> None:
         front = self._front
-        self.connection = Connection(
+        held = [upgraded.response]
+        self.write = held.append  # what the service says first goes out together with this
+        self.connection = connection = Connection(
             self,
             remote_address=handshake.remote_address,
             path=handshake.path,
@@ -125,19 +126,22 @@ class WebSocketProtocol(asyncio.Protocol):
         )
         self._reader = Reader(
             front.read_limits,
-            self.connection.message_received,
+            connection.message_received,
             self._answer,
             self._pong_received,
             self._end_turn,
             deflate=upgraded.deflate,
         )
         self._transport.set_write_buffer_limits(high=WRITE_HIGH_WATER_BYTES)
-        front.connections.add(self.connection)
+        front.connections.add(connection)
         self._slice = front.heartbeat.add(self)
         if admission.close is not None:
             self.start_close(*admission.close)
         else:
-            admission.attach(self.connection)
+            admission.attach(connection)
+        self.write = self._transport.write
+        connection.use(self.write)
+        self.write(b"".join(held))
         rest, self._waiting = self._waiting, b""
         if rest and not self._transport.is_closing():
             self._transport.resume_reading()

@@ -14,6 +14,7 @@ from server import (
     Caller,
     Conflict,
     Delivery,
+    Frame,
     InvalidParams,
     NotAllowed,
     NotFound,
@@ -145,7 +146,6 @@ class Chat(RpcService):
         user = caller.user
         caller.state = Client(wire.User(user.id, user.name))
         self._everybody.subscribe(caller.connection, silent=True)
-        self._user_topic(user.id).subscribe(caller.connection, silent=True)
         self._clients.setdefault(user.id, set()).add(caller)
 
     def left(self, caller: Caller) -> None:
@@ -193,7 +193,7 @@ class Chat(RpcService):
         await live.members.look(user)
         if visibility == "public":
             self._everybody.publish(notification("room", live.seen_by(0)), Delivery.LATEST, room)
-        self._tell_user(live, user)
+        self._tell_devices(live, caller)
         return live.seen_by(user)
 
     @method(name="rooms.join")
@@ -209,7 +209,7 @@ class Chat(RpcService):
         live = await self._open_for(caller, room)
         # Only members get this far into a private room; a join would bring back who leaves it at this moment.
         if live.row.visibility == "public" and await live.members.join(client.user.id):
-            self._tell_user(live, client.user.id)
+            self._tell_devices(live, caller)
         snapshot = await self._snapshot(live, after, min(limit, PAGE_MOST))
         # Nothing is awaited from here on: what follows the answer is exactly what the answer does not have.
         if live.members.known(client.user.id) is None:
@@ -236,7 +236,7 @@ class Chat(RpcService):
             here = other.state.rooms.pop(room, None)
             if here is not None:
                 here.leave()
-        self._tell_user(live, user)
+        self._tell_devices(live, caller)
         return wire.Empty()
 
     # Messages.
@@ -289,10 +289,7 @@ class Chat(RpcService):
         if seq > member.read_seq:
             member.read_seq = seq
             self._read_marks[live.row.id, user] = seq
-            event = notification("read", wire.ReadEvent(room, seq))
-            for other in self._clients.get(user, ()):
-                if other is not caller:
-                    other.connection.write(event)
+            self._tell_others(caller, notification("read", wire.ReadEvent(room, seq)))
         return wire.Empty()
 
     @method
@@ -364,12 +361,16 @@ class Chat(RpcService):
         if not text.strip():
             raise InvalidParams("Write something first.", path="text")
 
-    def _user_topic(self, user: int) -> Any:
-        return self.topic(f"user/{user}")
+    def _tell_devices(self, live: LiveRoom, caller: Caller) -> None:
+        """Tell the caller's other devices what a room is to the user now."""
+        devices = self._clients.get(caller.user.id, ())
+        if len(devices) > 1:
+            self._tell_others(caller, notification("room", live.seen_by(caller.user.id)))
 
-    def _tell_user(self, live: LiveRoom, user: int) -> None:
-        """Tell all devices of a user what a room is to them now."""
-        self._user_topic(user).publish(notification("room", live.seen_by(user)), Delivery.LATEST, live.name)
+    def _tell_others(self, caller: Caller, event: Frame) -> None:
+        for other in self._clients.get(caller.user.id, ()):
+            if other is not caller:
+                other.connection.write(event)
 
     def _make_live(self, row: Room) -> LiveRoom:
         presence: Presence = self.presence(f"room/{row.name}")
