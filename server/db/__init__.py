@@ -59,6 +59,7 @@ from server.db.functions import (
     sum_,
 )
 from server.db.objects import DbObject, table
+from server.db.prepared import Prepared, parameter, prepare
 from server.db.queries import Executor, Query
 from server.db.relations import ManyToMany, Related, Reverse
 from server.db.schema import Index, index, unique
@@ -116,6 +117,7 @@ __all__ = [
     "NotStored",
     "OutcomeUnknown",
     "Predicate",
+    "Prepared",
     "Query",
     "QueryError",
     "Reference",
@@ -151,6 +153,8 @@ __all__ = [
     "max_",
     "min_",
     "now",
+    "parameter",
+    "prepare",
     "sum_",
     "table",
     "union",

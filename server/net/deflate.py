@@ -8,9 +8,12 @@ RFC leaves to the sender (section 6).
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from websockets.exceptions import NegotiationError
+from websockets.extensions.base import Extension
 from websockets.extensions.permessage_deflate import PerMessageDeflate, ServerPerMessageDeflateFactory
+from websockets.typing import ExtensionParameter
 
 from server.net.frames import header
 
@@ -27,7 +30,20 @@ _WHOLE_MESSAGES = (0x81, 0x82)
 _TAIL = b"\x00\x00\xff\xff"
 """What every block ends with that was flushed; it is not sent (section 7.2.1)."""
 
-OFFERS = ServerPerMessageDeflateFactory(server_no_context_takeover=True, client_no_context_takeover=True)
+
+class _Offers(ServerPerMessageDeflateFactory):
+    """Takes the first offer that allows to share compressed frames with others; a smaller window does not."""
+
+    def process_request_params(
+        self, params: Sequence[ExtensionParameter], accepted_extensions: Sequence[Extension]
+    ) -> tuple[list[ExtensionParameter], PerMessageDeflate]:
+        answer, extension = super().process_request_params(params, accepted_extensions)
+        if extension.local_max_window_bits < WINDOW_BITS:
+            raise NegotiationError(f"a window of {WINDOW_BITS} bits is needed")
+        return answer, extension
+
+
+OFFERS = _Offers(server_no_context_takeover=True, client_no_context_takeover=True)
 
 Compress = Callable[[bytes], bytes]
 """Takes one or more frames, and returns them with those compressed that are worth it."""
@@ -35,11 +51,6 @@ Compress = Callable[[bytes], bytes]
 
 class TooLarge(ValueError):
     """A message is longer than it may be once it is inflated."""
-
-
-def usable(extension: PerMessageDeflate) -> bool:
-    """Tell whether what was agreed on allows to share compressed frames with others."""
-    return extension.local_max_window_bits >= WINDOW_BITS
 
 
 def inflate(payload: bytes, most: int) -> bytes:
@@ -68,8 +79,10 @@ def compressor(least: int) -> Compress:
         position = 0
         while position < len(frames):
             begin, stop = _extent(frames, position)
+            payload = b""
             if stop - begin >= least and frames[position] in _WHOLE_MESSAGES:
                 payload = _compress(frames[begin:stop])
+            if 0 < len(payload) < stop - begin:  # else it was no use: an image, say
                 parts += [header(frames[position] | COMPRESSED, len(payload)), payload]
             else:
                 parts.append(frames[position:stop])

@@ -179,6 +179,7 @@ class WebSocketProtocol(asyncio.Protocol):
         asyncio.get_running_loop().call_soon(self._next_turn)
 
     def _next_turn(self) -> None:
+        self._heard = True  # what it said is being taken: it is not silent
         if self._reader is not None and not self._reader.paused and not self._transport.is_closing():
             if self.buffered() <= WRITE_HIGH_WATER_BYTES:
                 self._transport.resume_reading()

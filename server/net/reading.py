@@ -198,13 +198,13 @@ class Reader:
             frame = bytes((frame[0] & ~COMPRESSED,)) + frame[1:]
         protocol.receive_data(frame)
         for event in protocol.events_received():
-            if isinstance(event, Frame):
+            if isinstance(event, Frame) and protocol.close_sent is None:
                 self._take_event(event, compressed=compressed)
-        if protocol.state is not OPEN:
-            self.closing = True
+        if protocol.close_rcvd is not None or protocol.parser_exc is not None:
+            self.closing = True  # while only we have closed, the client's part of it is still to come
         if protocol.writes or self.closing:
             self._on_control(protocol)
-        elif self._partial is None:
+        elif self._partial is None and protocol.state is OPEN:
             self.protocol = None  # between messages nothing of it is needed
 
     def _take_event(self, frame: Frame, *, compressed: bool) -> None:

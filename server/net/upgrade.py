@@ -10,12 +10,11 @@ from collections.abc import Sequence
 
 import msgspec
 from websockets.exceptions import InvalidHandshake
-from websockets.extensions.permessage_deflate import PerMessageDeflate
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
-from server.net.deflate import OFFERS, usable
+from server.net.deflate import OFFERS
 
 _SWITCHING = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
 
@@ -63,14 +62,13 @@ class Upgrader:
             refusal = protocol.accept(request)  # the same again, in words
             protocol.handshake_exc = None  # it would keep the request in memory
             return Upgraded(refusal.serialize(), accepted=False)
-        deflate = any(isinstance(agreed, PerMessageDeflate) and usable(agreed) for agreed in protocol.extensions)
         lines = [_SWITCHING, f"Sec-WebSocket-Accept: {accept}\r\n"]
-        if deflate:
+        if extensions is not None:
             lines.append(f"Sec-WebSocket-Extensions: {extensions}\r\n")
         if subprotocol is not None:
             lines.append(f"Sec-WebSocket-Protocol: {subprotocol}\r\n")
         lines.append("\r\n")
-        return Upgraded("".join(lines).encode(), accepted=True, subprotocol=subprotocol, deflate=deflate)
+        return Upgraded("".join(lines).encode(), accepted=True, subprotocol=subprotocol, deflate=extensions is not None)
 
 
 def _select_subprotocol(protocol: ServerProtocol, offered: object) -> Subprotocol | None:

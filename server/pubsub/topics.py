@@ -218,10 +218,15 @@ class Topic:
     def hand_over(self, subscription: Subscription) -> None:
         """Deliver to one subscriber what it has not got yet; this is `Subscription`'s to call."""
         self._seal()
-        if not self._delivering:
-            for sealed in self._sealed:
+        if self._delivering:
+            return
+        self._delivering = True
+        try:
+            for sealed in tuple(self._sealed):  # more may be cut meanwhile, and that is for others
                 if subscription in sealed.subscriptions[sealed.position :]:
                     _deliver(sealed.batch, (subscription,))
+        finally:
+            self._delivering = False
 
     def close(self) -> None:
         """Deliver what is pending and end every subscription."""

@@ -122,11 +122,10 @@ class Caller:
             self._paused = True
             self.connection.pause_reading()
 
-    def finished(self, task: asyncio.Task[None] | None) -> None:
-        """Note that a request is done; go on reading where there is room again."""
-        if self.running is None or task is None:
-            return
-        self.running.discard(task)  # it is not there when it did not have to wait
+    def finished(self, task: asyncio.Task[None]) -> None:
+        """Note that such a request is done; go on reading where there is room again."""
+        assert self.running is not None
+        self.running.discard(task)
         if self._paused and len(self.running) <= MAX_IN_FLIGHT // 2:
             self._paused = False
             self.connection.resume_reading()

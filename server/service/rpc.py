@@ -139,8 +139,6 @@ class RpcService(Service):
         else:
             if caller.connection.closed is None:
                 caller.connection.receiver = partial(self._receive, caller)
-        finally:
-            caller.finished(asyncio.current_task())
 
     def _turn_away(self, caller: Caller, error: BaseException) -> None:
         answer = self._translate(error, "joined")
@@ -195,6 +193,7 @@ class RpcService(Service):
         task = start(work)
         if task is not None:
             caller.began(task)
+            task.add_done_callback(caller.finished)
 
     async def _answer(self, caller: Caller, request: Request) -> None:
         """Run a request and write its answer; a notification gets none, whatever happens.
@@ -212,8 +211,6 @@ class RpcService(Service):
             frame = self._refuse(caller, request, request_id, error)
         except (Exception, SystemExit) as error:
             frame = self._refuse(caller, request, request_id, error)
-        finally:
-            caller.finished(asyncio.current_task())
         if request.id is not UNSET:
             caller.connection.write(frame)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import reduce
+from collections.abc import Iterator, Sequence
+from functools import cache, reduce
 from operator import or_
 from sys import intern
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from server import User
-from server.db import Database, Expression, Predicate, UniqueViolation
+from server.db import Database, Expression, Predicate, Prepared, Query, UniqueViolation, parameter, prepare
 from services.chat import wire
 from services.chat.models import Member, Message, Room
 
@@ -33,6 +33,8 @@ class Draft:
         self.sent_at = sent_at
         self.reply_to = reply_to
 
+
+_DRAFTED = (Message.user, Message.nonce, Message.text, Message.sent_at, Message.reply_to)
 
 Pair = tuple[int, int]
 """A room and a user."""
@@ -139,20 +141,7 @@ class Store:
         Raises:
             UniqueViolation: one of the nonces was used before.
         """
-        count = len(drafts)
-        last_rev = Room.select(None, Room.last_rev).where(Room.id == room)
-        rows: list[dict[Any, Any]] = []
-        for index, draft in enumerate(drafts):
-            number = last_rev - (count - 1 - index)
-            rows.append(
-                {
-                    Message.room: room, Message.seq: number, Message.rev: number, Message.user: draft.user.id,
-                    Message.nonce: draft.nonce, Message.text: draft.text, Message.sent_at: draft.sent_at,
-                    Message.reply_to: draft.reply_to,
-                }
-            )  # fmt: skip
-        raise_counter = Room.update().set(Room.last_rev, Room.last_rev + count).where(Room.id == room)
-        results = await self._db.atomic([raise_counter.returning(Room.last_rev), Message.insert_many(None, rows)])
+        results = await self._db.atomic([_raise(room=room, count=len(drafts)), *_additions(room, drafts)])
         last: int = results[0][0][0]
         return last
 
@@ -187,6 +176,47 @@ class Store:
             )
             for seq, rev, user, name, text, sent_at, edited_at, reply_to in await query
         ]
+
+
+_raise = prepare(
+    Room.update()
+    .set(Room.last_rev, Room.last_rev + parameter(Room.last_rev, "count"))
+    .where(Room.id == parameter(Room.id, "room"))
+    .returning(Room.last_rev)
+)
+"""Raises a room's counter, and returns it."""
+
+
+@cache
+def _addition(size: int) -> Prepared[int]:
+    """Return the insert of so many messages; `back` says how far a message's number is behind the room's counter."""
+    room = parameter(Message.room, "room")
+    last_rev = Room.select(None, Room.last_rev).where(Room.id == room)
+    rows: list[dict[Any, Any]] = []
+    for index in range(size):
+        number = last_rev - parameter(Message.seq, f"back{index}")
+        row: dict[Any, Any] = {Message.room: room, Message.seq: number, Message.rev: number}
+        row |= {column: parameter(column, f"{column.column.name}{index}") for column in _DRAFTED}
+        rows.append(row)
+    return prepare(Message.insert_many(None, rows))
+
+
+def _additions(room: int, drafts: Sequence[Draft]) -> Iterator[Query[int]]:
+    """Write drafts in as few statements as there are ones in their number: each size is prepared once."""
+    begin, left = 0, len(drafts)
+    while left:
+        size = 1 << (left.bit_length() - 1)
+        values: dict[str, Any] = {"room": room}
+        for index, draft in enumerate(drafts[begin : begin + size]):
+            values[f"back{index}"] = len(drafts) - 1 - begin - index
+            values[f"user{index}"] = draft.user.id
+            values[f"nonce{index}"] = draft.nonce
+            values[f"text{index}"] = draft.text
+            values[f"sent_at{index}"] = draft.sent_at
+            values[f"reply_to{index}"] = draft.reply_to
+        yield _addition(size)(**values)
+        begin += size
+        left -= size
 
 
 def _any_of(pairs: Sequence[Pair]) -> Predicate:
