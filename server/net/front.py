@@ -9,6 +9,7 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from server.config import ServerSettings
+from server.deadlines import Deadlines
 from server.net.connection import Connection
 from server.net.deflate import compressor
 from server.net.handshake import Gate
@@ -42,6 +43,7 @@ class Front:
         least = settings.compress_bytes
         self.compress = compressor(least) if least else None
         self.upgrader = Upgrader(deflate=bool(least))
+        self.deadlines = Deadlines()
         self.heartbeat = Heartbeat(settings.heartbeat_seconds)
         self.opening: set[asyncio.Task[None]] = set()
         self.connections: set[Connection] = set()

@@ -17,6 +17,7 @@ from uvicorn.protocols.utils import get_remote_addr
 from websockets.datastructures import Headers
 from websockets.http11 import Request
 
+from server.deadlines import Deadline
 from server.net.addresses import address_key, client_address, client_is_secure, is_proxy
 from server.net.front import Front
 from server.net.handshake import Handshake
@@ -40,7 +41,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._front = front
         self._peer = ""
         self._address_key: str | None = None
-        self._deadline: asyncio.TimerHandle | None = None
+        self._deadline: Deadline | None = None
         self._head_bytes = 0
         self._parsed_bytes = 0
         self._head_complete = False
@@ -58,7 +59,7 @@ class HttpProtocol(HttpToolsProtocol):
         if not is_proxy(self._peer, self._front.settings.proxies) and not self._enter(self._peer):
             # It is told so when it has said something: an answer to nothing confuses clients.
             self._surplus = True
-            self._deadline = self.loop.call_later(SURPLUS_SECONDS, self.transport.abort)
+            self._deadline = self._front.deadlines.add(SURPLUS_SECONDS, self.transport.abort)
             return
         self._start_deadline()
 
@@ -79,7 +80,7 @@ class HttpProtocol(HttpToolsProtocol):
     def _start_deadline(self) -> None:
         seconds = self._front.settings.handshake_seconds
         if seconds and self._deadline is None:
-            self._deadline = self.loop.call_later(seconds, self._too_slow)
+            self._deadline = self._front.deadlines.add(seconds, self._too_slow)
 
     def _stop_deadline(self) -> None:
         if self._deadline is not None:

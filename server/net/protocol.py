@@ -12,6 +12,7 @@ from websockets.http11 import Request, Response
 from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
 
+from server.deadlines import Deadline
 from server.eager import start
 from server.errors import new_incident
 from server.log import Log
@@ -53,7 +54,7 @@ class WebSocketProtocol(asyncio.Protocol):
         self._heard = True
         self._pinged = False
         self._slice = 0
-        self._timer: asyncio.TimerHandle | None = None  # the deadline of the opening handshake, or of the closing one
+        self._timer: Deadline | None = None  # the deadline of the opening handshake, or of the closing one
         self._closing = False
         self.connection: Connection | None = None
         self.address_key: str | None = None
@@ -243,7 +244,7 @@ class WebSocketProtocol(asyncio.Protocol):
     def _start_timer(self, seconds: float, callback: Callable[[], None]) -> None:
         self._stop_timer()
         if seconds:
-            self._timer = asyncio.get_running_loop().call_later(seconds, callback)
+            self._timer = self._front.deadlines.add(seconds, callback)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

@@ -11,6 +11,7 @@ from starlette.routing import BaseRoute
 
 from server.config import ServerSettings
 from server.db import Database
+from server.deadlines import Deadlines, Limit
 from server.errors import ConnectionClosed
 from server.log import Log
 from server.net.connection import Connection
@@ -85,6 +86,7 @@ class Service:
         self.settings = context.settings
         self.db = context.db
         self.log = Log(f"service.{context.name}")
+        self._deadlines = Deadlines()
         self._serving: set[asyncio.Task[Any]] = set()
         self._spawned: set[asyncio.Task[Any]] = set()
 
@@ -130,6 +132,14 @@ class Service:
         self._spawned.add(task)
         task.add_done_callback(self._spawned_done)
         return task
+
+    def limit(self, seconds: float) -> Limit:
+        """Return a context that gives up after so many seconds, with TimeoutError: `asyncio.timeout`, for many waits.
+
+        with self.limit(10):
+            await self.db.atomic(queries)
+        """
+        return self._deadlines.limit(seconds)
 
     # What the engine calls.
 

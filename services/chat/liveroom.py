@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 from server import Delivery, Presence, Topic, Unavailable, notification
@@ -33,6 +34,7 @@ CATCH_UP_PAGE = 500
 
 Spawn = Callable[[Coroutine[Any, Any, Any]], object]
 Warn = Callable[..., None]
+Limit = Callable[[float], AbstractContextManager[None]]
 
 
 class Pending:
@@ -68,6 +70,7 @@ class LiveRoom:
         members: who belongs to it.
         budget: what all rooms may keep in memory.
         spawn: runs the coroutine that commits.
+        limit: gives up, with TimeoutError, on what takes longer than so many seconds.
         warn: logs what an operator should know.
         changed: called when people or events came, so that others learn of it some time.
 
@@ -87,6 +90,7 @@ class LiveRoom:
         members: Members,
         budget: Budget,
         spawn: Spawn,
+        limit: Limit,
         warn: Warn,
         changed: Callable[[LiveRoom], None],
     ) -> None:
@@ -98,6 +102,7 @@ class LiveRoom:
         self.used_at = time.monotonic()
         self._store = store
         self._spawn = spawn
+        self._limit = limit
         self._warn = warn
         self._changed = changed
         self._remembering = asyncio.Lock()
@@ -168,7 +173,7 @@ class LiveRoom:
 
     async def _commit(self, batch: Sequence[Pending]) -> None:
         try:
-            async with asyncio.timeout(COMMIT_SECONDS):
+            with self._limit(COMMIT_SECONDS):
                 last = await self._store.append(self.row.id, [pending.draft for pending in batch])
         except UniqueViolation:
             await self._settle_by_nonce(batch)
@@ -200,7 +205,7 @@ class LiveRoom:
     async def _settle_by_nonce(self, batch: Sequence[Pending]) -> None:
         """Some of these were sent before: answer them with the first result, and commit the rest."""
         try:
-            async with asyncio.timeout(COMMIT_SECONDS):
+            with self._limit(COMMIT_SECONDS):
                 sent = await self._store.sent([pending.draft for pending in batch])
         except (DatabaseError, TimeoutError) as error:
             self._give_up(batch, error)
@@ -239,7 +244,7 @@ class LiveRoom:
         """Publish what the database has beyond `published_rev`, in order; when it is away, `work` tries again."""
         try:
             while True:
-                async with asyncio.timeout(COMMIT_SECONDS):
+                with self._limit(COMMIT_SECONDS):
                     missing = await self._store.changed(self.row, self.published_rev, wire.EVERYTHING, CATCH_UP_PAGE)
                 for entry in missing:
                     self._publish(entry)

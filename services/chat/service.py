@@ -382,6 +382,7 @@ class Chat(RpcService):
             members=self._memberships.of(row.id),
             budget=self._recent,
             spawn=self.spawn,
+            limit=self.limit,
             warn=self.log.warning,
             changed=lambda live: self._active.add(live),  # the set is another one each second
         )

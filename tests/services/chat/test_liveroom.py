@@ -14,6 +14,7 @@ from server import Unavailable, User
 from server.auth.accounts import MIGRATIONS
 from server.db import Database, OutcomeUnknown, now
 from server.db import Unavailable as DatabaseUnavailable
+from server.deadlines import Deadlines
 from server.net.frames import encode
 from server.pubsub.delivery import Batch
 from server.pubsub.local import LocalBroker
@@ -107,6 +108,7 @@ class Stage:
         self.store = FaultyStore(db)
         self.tasks: set[asyncio.Task[Any]] = set()
         self.warnings: list[str] = []
+        self.deadlines = Deadlines()
         self.topics = Topics(encode, LocalBroker())
         self.presences = Presences()
         self.listener = Listener()
@@ -123,6 +125,7 @@ class Stage:
             members=self.memberships.of(row.id),
             budget=Budget(10**6),
             spawn=self.spawn,
+            limit=self.deadlines.limit,
             warn=lambda event, **_: self.warnings.append(event),
             changed=lambda _: None,
         )
