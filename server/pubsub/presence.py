@@ -19,6 +19,11 @@ from server.pubsub.topics import Closeable
 WINDOW_SECONDS = 0.25
 """Long enough for a page to reload inside it, short enough to be taken for at once."""
 
+CROWD = 50
+MOST_WINDOWS = 8
+"""With more members than a crowd the window grows with them, up to so many times: everybody is told of everybody, and
+a room where all come at once would otherwise be busy with that alone."""
+
 log = Log("pubsub")
 
 Watcher = Callable[[list[Any], list[Any], int], None]
@@ -44,7 +49,7 @@ class Presences:
     """The presences of one process.
 
     Args:
-        window_seconds: how long changes are collected before they are told.
+        window_seconds: how long changes are collected before they are told; longer where there is a crowd.
         scheduler: what runs the timers; by default the running event loop.
     """
 
@@ -164,7 +169,8 @@ class Presence:
     def _changed(self) -> _Window:
         if self._window is None:
             self._window = _Window()
-            self._timer = self._hub.scheduler(self._hub.window_seconds, self._tell)
+            crowds = min(MOST_WINDOWS, max(1.0, len(self._members) / CROWD))
+            self._timer = self._hub.scheduler(crowds * self._hub.window_seconds, self._tell)
         return self._window
 
     def _settle(self) -> None:
