@@ -14,11 +14,20 @@ import msgspec
 
 import bench.contestants
 
-Role = Literal["topic", "echo"]
-"""What a server does: `topic`, everybody hears everybody, oneself included; `echo`, everybody hears oneself."""
+Role = Literal["topic", "echo", "rpc", "chat", "mariadb", "cookie", "fair", "compressed"]
+"""What a server does.
+
+`topic`: everybody hears everybody, oneself included; `echo`: everybody hears oneself; `rpc`: typed calls; `chat`:
+rooms, and messages that are kept; `mariadb`: the same, on a MariaDB; `cookie`: a topic for clients that a cookie
+authenticates; `fair`: a topic at `/bench` and another one at `/quiet`; `compressed`: a topic that compresses
+(permessage-deflate).
+"""
 
 YARDSTICK = "websockets_broadcast"
 """The module of the contestant that all ratios refer to."""
+
+OWN = "switchboard_"
+"""How the modules of Switchboard's contestants begin; all others are peers."""
 
 
 class Task(msgspec.Struct, frozen=True):
@@ -29,16 +38,18 @@ class Task(msgspec.Struct, frozen=True):
         port: where it listens, on this machine.
         clients: how many will come.
         rooms: how many rooms they spread over, where a contestant has rooms.
+        behind: messages that are written in each room after every client has been there and before it comes again.
     """
 
     role: Role
     port: int
     clients: int
-    rooms: int
+    rooms: int = 1
+    behind: int = 0
 
 
 class Load(msgspec.Struct, frozen=True):
-    """What the generator's clients send; see `generator.c` for the placeholders of `join` and `template`.
+    """What the generator's clients send; see `load/wire.c` for the placeholders of `join` and `template`.
 
     Args:
         path: of the URL.
@@ -46,6 +57,11 @@ class Load(msgspec.Struct, frozen=True):
         join: sent once by each client before it takes part; empty for nothing.
         joined: what the answer to that holds.
         template: a message.
+        acknowledged: what the answer to a message holds, where there is one beside its delivery; empty where not.
+        ignored: what is held by other things that the server says, where they are as long as a message.
+        item: what the answer to `join` holds once for each message that a client has missed; empty to count nothing.
+        leave: sent before a client goes; empty for nothing.
+        left: what the answer to that holds.
     """
 
     path: str = "/"
@@ -53,6 +69,11 @@ class Load(msgspec.Struct, frozen=True):
     join: str = ""
     joined: str = ""
     template: str = "$T"
+    acknowledged: str = ""
+    ignored: str = ""
+    item: str = ""
+    leave: str = ""
+    left: str = ""
 
 
 class Contestant(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,6 +85,8 @@ class Contestant(msgspec.Struct, frozen=True, kw_only=True):
         roles: what the server can do.
         load: what its clients send; called when the server listens.
         packages: installed distributions whose versions belong into the report.
+        mariadb: whether it needs a MariaDB; its URL is then in the environment of the command, as Switchboard reads it.
+        too_slow: the code that it promises to close a client with that does not read; 0 where it promises nothing.
     """
 
     name: str
@@ -71,6 +94,8 @@ class Contestant(msgspec.Struct, frozen=True, kw_only=True):
     roles: tuple[Role, ...] = ("topic", "echo")
     load: Callable[[Task], Load] = lambda _task: Load()
     packages: tuple[str, ...] = ()
+    mariadb: bool = False
+    too_slow: int = 0
 
     def versions(self) -> dict[str, str]:
         """Return the version of each package."""

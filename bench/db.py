@@ -22,8 +22,8 @@ from bench.db_contestant import ENTRIES, YARDSTICK, DatabaseName, Entry
 from bench.db_report import DbRun, Table, render
 from bench.db_worker import Outcome
 from bench.generator import BenchError
+from bench.machine import Machine
 from bench.mariadb import mariadb
-from bench.report import Machine
 from server.version import __version__
 
 RESULTS = Path(__file__).with_name("results")

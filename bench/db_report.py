@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from bench.db_contestant import ENTRIES, FLOORS, YARDSTICK, DatabaseName, Entry
-from bench.report import Machine
+from bench.machine import Machine
 
 GOAL = 1.5
 """What 100 rows as objects may cost, in relation to the bare driver's tuples."""

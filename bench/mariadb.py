@@ -23,9 +23,10 @@ USER = PASSWORD = "bench"
 class MariaDb:
     """A running server."""
 
-    def __init__(self, port: int, version: str) -> None:
+    def __init__(self, port: int, version: str, pid: int) -> None:
         self.port = port
         self.version = version
+        self.pid = pid
 
     def url(self, database: str) -> str:
         """Return the URL of one of its databases."""
@@ -61,7 +62,7 @@ def mariadb(databases: Iterable[str]) -> Iterator[MariaDb]:
             process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
         try:
             _wait(process, port, log)
-            yield MariaDb(port, _version(program))
+            yield MariaDb(port, _version(program), process.pid)
         finally:
             process.terminate()
             with suppress(subprocess.TimeoutExpired):

@@ -1,207 +1,237 @@
-"""The scenarios: what is measured, how, and what Switchboard is to reach."""
+"""The scenarios: what is measured, who takes part, and what Switchboard is to reach."""
 
 from __future__ import annotations
 
-from typing import Literal
+from bench.contestant import YARDSTICK
+from bench.methods.coming import Churn, Connects, Memory, Resume, Start
+from bench.methods.fairness import Flood, Slow
+from bench.methods.growth import Rooms, Subscribers
+from bench.methods.traffic import Traffic
+from bench.scenario import Goal, Scenario, at_least, at_most
 
-import msgspec
-
-from bench.contestant import Contestant, Load, Role, Task
-from bench.generator import BenchError, Generator, Report, generator
-from bench.servers import Server, machine_cpu_seconds, pin
-
-Mode = Literal["fanout", "echo", "idle", "connect"]
-
-FIRST_CLIENTS = 500
-"""Clients that are there already when memory is looked at first: what is loaded or freed once is not counted."""
-
-
-class Scenario(msgspec.Struct, frozen=True, kw_only=True):
-    """One row of the report.
-
-    Args:
-        title: what happens.
-        unit: of the figure.
-        role: what the server does.
-        mode: of the generator.
-        clients: how many, publishers included.
-        publishers: how many of them send.
-        outstanding: messages of a publisher that may be on their way; it waits for its own to come back.
-        rooms: how many rooms the clients spread over, where a contestant has rooms.
-        goals: by contestant, the least ratio to the yardstick that is asked for; for memory, the greatest.
-    """
-
-    title: str
-    unit: str
-    role: Role
-    mode: Mode
-    clients: int
-    publishers: int = 1
-    outstanding: int = 1
-    rooms: int = 1
-    goals: dict[str, float] = {}
-
-    @property
-    def less_is_better(self) -> bool:
-        """Whether the figure is a cost."""
-        return self.mode == "idle"
+RAW, CHAT, RPC, COOKIE = "switchboard_raw", "switchboard_chat", "switchboard_rpc", "switchboard_cookie"
+MARIADB = "switchboard_chat_mariadb"
+PICOWS = "picows_server"
+PEERS = (PICOWS, "aiohttp_server", "starlette_server", "socketio_python", "ws_node", "socket_io_node")
+MEGABYTE = 1e6
+OUTGOING_BYTES = 1 << 20
+"""What may wait for a client, as Switchboard comes."""
+LATENCY_SECONDS = 2
+"""There are few messages in a second at these rates; a percentile needs some."""
 
 
-class Sample(msgspec.Struct, frozen=True):
-    """One measurement.
-
-    Args:
-        value: the figure, in the scenario's unit.
-        server_cpu: the server's use of its core, 0 to 1; None where it does not apply.
-        generator_cpu: the generator's; near 1 the figure is the generator's limit, not the server's.
-        other_cpu: what everything else on the machine used, in cores.
-        report: what the generator counted.
-    """
-
-    value: float
-    report: Report
-    server_cpu: float | None = None
-    generator_cpu: float | None = None
-    other_cpu: float | None = None
-
-    @property
-    def faults(self) -> str:
-        """What went wrong, in words; empty when nothing did."""
-        counts = {
-            "lost": self.report.lost,
-            "out of order": self.report.disordered,
-            "refused": self.report.refused,
-            "clients closed": self.report.closed,
-        }
-        return ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
+def _fanout(title: str, how: Traffic, *goals: Goal, peers: tuple[str, ...] = PEERS) -> Scenario:
+    return Scenario(title=title, unit="deliveries/s", role="topic", how=how, goals=goals, peers=peers)
 
 
-def _fanout(title: str, clients: int, publishers: int, outstanding: int, goals: dict[str, float]) -> Scenario:
+def _latency(rate: int, subscribers: int, *goals: Goal, main: bool = False) -> Scenario:
     return Scenario(
-        title=title,
-        unit="deliveries/s",
+        title=f"latency of {rate:,} deliveries a second to {subscribers:,}, open loop, 99th percentile",
+        unit="us",
         role="topic",
-        mode="fanout",
-        clients=clients,
-        publishers=publishers,
-        outstanding=outstanding,
+        how=Traffic(clients=subscribers, rate=rate / subscribers, seconds=LATENCY_SECONDS),
         goals=goals,
+        main=main,
+        peers=(PICOWS,),
+        less_is_better=True,
     )
 
 
 SCENARIOS = {
     "f1": _fanout(
-        "fan-out to 1,000, one message outstanding", 1000, 1, 1, {"switchboard_raw": 1.3, "switchboard_chat": 1.0}
+        "fan-out to 1,000, one message outstanding",
+        Traffic(clients=1000),
+        at_least(RAW, 1.3),
+        at_least(CHAT, 1.0),
+        at_most(RAW, 0.65, figure="cpu"),
     ),
     "f16": _fanout(
-        "fan-out to 1,000, sixteen outstanding", 1000, 1, 16, {"switchboard_raw": 15, "switchboard_chat": 11}
+        "fan-out to 1,000, sixteen outstanding",
+        Traffic(clients=1000, outstanding=16),
+        at_least(RAW, 15),
+        at_least(CHAT, 11),
     ),
     "f20": _fanout(
         "fan-out to 1,000, 20 publishers with 4 outstanding each",
-        1000,
-        20,
-        4,
-        {"switchboard_raw": 60, "switchboard_chat": 30},
+        Traffic(clients=1000, publishers=20, outstanding=4),
+        at_least(RAW, 60),
+        at_least(CHAT, 30),
     ),
     "r20": _fanout(
-        "fan-out in a room of 100, 20 publishers with 4 outstanding each", 100, 20, 4, {"switchboard_raw": 60}
+        "fan-out in a room of 100, 20 publishers with 4 outstanding each",
+        Traffic(clients=100, publishers=20, outstanding=4),
+        at_least(RAW, 60),
+    ),
+    "compressed": Scenario(
+        title="fan-out to 1,000, sixteen outstanding, compressed",
+        unit="deliveries/s",
+        role="compressed",
+        how=Traffic(clients=1000, outstanding=16, compress=True),
+        main=False,
     ),
     "echo": Scenario(
         title="echo, 100 clients with one message outstanding each",
         unit="messages/s",
         role="echo",
-        mode="echo",
-        clients=100,
-        goals={"switchboard_raw": 3},
+        how=Traffic(mode="echo", clients=100),
+        goals=(at_least(RAW, 3),),
+        peers=PEERS,
     ),
+    "rpc": Scenario(
+        title="typed calls, 100 clients with one outstanding each; ratio to the yardstick's bare echo",
+        unit="calls/s",
+        role="rpc",
+        roles={YARDSTICK: "echo"},
+        how=Traffic(mode="echo", clients=100),
+        goals=(at_least(RPC, 1.5),),
+    ),
+    "commits": Scenario(
+        title="messages committed, acknowledged and delivered, 100 senders in 100 rooms, one outstanding each",
+        unit="messages/s",
+        role="chat",
+        how=Traffic(mode="echo", clients=100, rooms=100),
+        goals=(at_least(CHAT, 10_000, to=""),),
+    ),
+    "commits_mariadb": Scenario(
+        title="the same on MariaDB, which has the load generator's core",
+        unit="messages/s",
+        role="mariadb",
+        how=Traffic(mode="echo", clients=100, rooms=100),
+        goals=(at_least(MARIADB, 4_000, to=""),),
+        main=False,
+    ),
+    "commits4": Scenario(
+        title="messages committed, acknowledged and delivered, 100 senders in 100 rooms, four outstanding each",
+        unit="messages/s",
+        role="chat",
+        roles={MARIADB: "mariadb"},
+        how=Traffic(mode="echo", clients=100, outstanding=4, rooms=100),
+        goals=(at_least(CHAT, 10_000, to=""), at_least(MARIADB, 4_000, to="")),
+        main=False,
+    ),
+    "latency5k": _latency(5_000, 100),
+    "latency": _latency(25_000, 1_000, at_most(RAW, 1.0, to=PICOWS), at_most(RAW, 0.65, figure="cpu"), main=True),
+    "latency50k": _latency(50_000, 1_000),
     "memory": Scenario(
         title="memory per idle client, of 2,000; a chat's in rooms of 100",
         unit="bytes",
         role="topic",
-        mode="idle",
-        clients=2000,
-        rooms=20,
-        goals={"switchboard_raw": 0.45, "switchboard_chat": 0.55},
+        how=Memory(clients=2000, rooms=20),
+        goals=(at_most(RAW, 0.45), at_most(CHAT, 0.55)),
+        rounds=1,
+        peers=PEERS,
+        less_is_better=True,
+    ),
+    "resident": Scenario(
+        title="all resident memory with 10,000 clients; a chat's are logged in, in rooms of 100",
+        unit="bytes",
+        role="topic",
+        how=Memory(clients=10_000, rooms=100, total=True),
+        goals=(at_most(CHAT, 120 * MEGABYTE, to=""),),
+        main=False,
+        rounds=1,
+        less_is_better=True,
     ),
     "connects": Scenario(
-        title="2,000 clients connect, 64 at a time; a chat's join rooms of 100",
+        title="2,000 clients connect, 64 at a time; a chat's become members of rooms of 100, which is written",
         unit="connects/s",
         role="topic",
-        mode="connect",
-        clients=2000,
-        rooms=20,
-        goals={"switchboard_raw": 1.4, "switchboard_chat": 1.0},
+        roles={COOKIE: "cookie"},
+        how=Connects(clients=2000, rooms=20),
+        goals=(at_least(RAW, 1.4), at_least(COOKIE, 1.4)),
+        peers=PEERS,
+    ),
+    "resume": Scenario(
+        title="2,000 clients come back to rooms of 100, each 50 messages behind; the yardstick's only connect",
+        unit="clients/s",
+        role="chat",
+        roles={YARDSTICK: "topic"},
+        goals=(at_least(CHAT, 1.0),),
+        how=Resume(clients=2_000, rooms=20, behind=50),
+    ),
+    "resume10k": Scenario(
+        title="10,000 clients come back to rooms of 100, each 50 messages behind; the yardstick's only connect",
+        unit="clients/s",
+        role="chat",
+        roles={YARDSTICK: "topic"},
+        how=Resume(clients=10_000, rooms=100, behind=50),
+        main=False,
+        rounds=1,
+    ),
+    "churn": Scenario(
+        title="50 connect, join, leave and close over and over, among 1,000 in rooms of 100",
+        unit="joins/s",
+        role="chat",
+        how=Churn(clients=1000, churners=50, rooms=10, rate=50),
+        main=False,
+    ),
+    "subscribers": Scenario(
+        title="growth from 10 to 10,000 subscribers: lowest deliveries/s from 100 on, as a share of those to 100",
+        unit="of the rate",
+        role="topic",
+        how=Subscribers(sizes=(10, 100, 1_000, 10_000), judged_from=100),
+        goals=(at_least(RAW, 0.8, to=""),),
+        main=False,
+    ),
+    "rooms": Scenario(
+        title="growth from 1 to 10,000 rooms, 100 messages on their way: lowest rate from 100 on, to that with 100",
+        unit="of the rate",
+        role="chat",
+        how=Rooms(sizes=(1, 10, 100, 1_000, 10_000)),
+        goals=(at_least(CHAT, 0.8, to=""),),
+        main=False,
+        rounds=1,
+    ),
+    "slow": Scenario(
+        title="one reader of ten does not read for 4 s: deliveries/s to the others",
+        unit="deliveries/s",
+        role="topic",
+        how=Slow(seconds=4, told=True),
+        goals=tuple(
+            goal
+            for key in (RAW, CHAT)
+            for goal in (
+                at_most(key, OUTGOING_BYTES + 8 * MEGABYTE, to="", figure="growth"),
+                at_least(key, 0.8, to="", figure="kept"),
+            )
+        ),
+        rounds=1,
+        yardstick=False,
+    ),
+    "slow60": Scenario(
+        title="one reader of ten does not read for 60 s: deliveries/s to the others",
+        unit="deliveries/s",
+        role="topic",
+        how=Slow(seconds=60, told=False),
+        goals=(
+            at_most(RAW, OUTGOING_BYTES + 8 * MEGABYTE, to="", figure="growth"),
+            at_least(RAW, 0.8, to="", figure="kept"),
+        ),
+        main=False,
+        rounds=1,
+    ),
+    "fairness": Scenario(
+        title="a quiet topic beside a flooded one: latency of the quiet one, 99th percentile",
+        unit="us",
+        role="fair",
+        how=Flood(
+            quiet=Traffic(clients=10, rate=100),
+            flood=Traffic(clients=1000, publishers=20, outstanding=4),
+        ),
+        main=False,
+        less_is_better=True,
+    ),
+    "start": Scenario(
+        title="from starting the process to the first client that is let in",
+        unit="s",
+        role="topic",
+        how=Start(),
+        goals=(
+            at_most(RAW, 0.5, to=""),
+            at_most(CHAT, 0.5, to=""),
+            at_most(RAW, 48 * MEGABYTE, to="", figure="resident"),
+            at_most(CHAT, 48 * MEGABYTE, to="", figure="resident"),
+        ),
+        less_is_better=True,
     ),
 }
-
-
-def measure(scenario: Scenario, contestant: Contestant, server: Server, seconds: float, core: int | None) -> Sample:
-    """Take one sample from a server that has just been started.
-
-    Args:
-        scenario: what to measure.
-        contestant: whose server it is.
-        server: the server.
-        seconds: how long to measure, where the scenario does not say.
-        core: for the generator.
-
-    Raises:
-        BenchError: the generator gave up.
-    """
-    load = contestant.load(Task(scenario.role, server.port, scenario.clients, scenario.rooms))
-    if scenario.mode == "idle":
-        return _measure_memory(scenario, load, server, core)
-    options: dict[str, object] = {
-        "mode": scenario.mode,
-        "clients": scenario.clients,
-        "publishers": scenario.publishers,
-        "outstanding": scenario.outstanding,
-        "rooms": scenario.rooms,
-        "seconds": seconds,
-    }
-    used: dict[str, tuple[float, float]] = {}
-    with generator(options, load, server.port, lambda: pin(core)) as running:
-        for report in running:
-            used[report.event] = server.cpu_seconds(), machine_cpu_seconds()
-            if report.event == "result":
-                return _sample(scenario, report, used)
-    raise BenchError("the generator ended without a result")
-
-
-def _sample(scenario: Scenario, report: Report, used: dict[str, tuple[float, float]]) -> Sample:
-    """Make a sample of what the generator counted and of the processor time used when it reported what."""
-    if scenario.mode == "connect":
-        return Sample(report.clients / report.seconds, report)
-    server, machine = ((end - begin) / report.seconds for begin, end in zip(used["begin"], used["end"], strict=True))
-    others = max(0.0, machine - server - report.cpu)
-    return Sample(report.received / report.seconds, report, server, report.cpu, others)
-
-
-def _measure_memory(scenario: Scenario, load: Load, server: Server, core: int | None) -> Sample:
-    """Look at the memory with some clients, and again with many more."""
-    options: dict[str, object] = {"mode": "idle", "clients": FIRST_CLIENTS, "rooms": scenario.rooms}
-    with generator(options, load, server.port, lambda: pin(core)) as first:
-        _wait_ready(first)
-        before = server.resident_bytes()
-        options["clients"] = scenario.clients
-        with generator(options, load, server.port, lambda: pin(core)) as more:
-            _wait_ready(more)
-            after = server.resident_bytes()
-            return Sample((after - before) / scenario.clients, _result(more))
-
-
-def _wait_ready(running: Generator) -> None:
-    """Wait until every client is in."""
-    for report in running:
-        if report.event == "ready":
-            return
-    raise BenchError("the generator ended before its clients were in")
-
-
-def _result(running: Generator) -> Report:
-    """Let idle clients go; returns what the generator counted."""
-    running.release()
-    for report in running:
-        if report.event == "result":
-            return report
-    raise BenchError("the generator ended without a result")

@@ -9,44 +9,58 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from bench.contestant import Contestant, Role
 from bench.generator import BenchError
+from bench.mariadb import mariadb
 
 ROOT = Path(__file__).parents[1]
 START_SECONDS = 30
 STOP_SECONDS = 15
 LOG_LINES = 15
+DATABASE = "switchboard"
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class Server:
     """A running server, with whatever processes it has."""
 
-    def __init__(self, process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    def __init__(
+        self, process: subprocess.Popen[bytes], port: int, log: Path, started: float, database: int | None
+    ) -> None:
+        """Keep what is known about it.
+
+        Args:
+            process: its first.
+            port: where it listens.
+            log: what it says.
+            started: when, by the monotonic clock, in seconds.
+            database: the process of its database, if that is one of its own.
+        """
         self._process = process
         self._log = log
+        self._database = database
         self.port = port
+        self.started = started
 
     def cpu_seconds(self) -> float:
         """Return the processor time that its processes have used."""
-        total = 0
-        for pid in self._processes():
-            with suppress(OSError):
-                fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-                total += int(fields[11]) + int(fields[12])
-        return total / _TICKS
+        return _cpu_seconds(self._processes())
+
+    def database_cpu_seconds(self) -> float:
+        """Return the processor time of its database, where that is a process of its own; 0 where not."""
+        return _cpu_seconds([self._database]) if self._database is not None else 0.0
 
     def resident_bytes(self) -> int:
         """Return the resident memory of its processes, once it is not changing any more."""
-        previous, current = -1, self._resident()
+        previous, current = -1, self.resident_bytes_now()
         deadline = time.monotonic() + START_SECONDS
         while abs(current - previous) > 65536 and time.monotonic() < deadline:
             time.sleep(0.25)
-            previous, current = current, self._resident()
+            previous, current = current, self.resident_bytes_now()
         return current
 
     def wait_listening(self) -> None:
@@ -61,7 +75,7 @@ class Server:
                 raise BenchError(f"the server ended with status {self._process.returncode}: {self.last_words()}")
             with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
                 return
-            time.sleep(0.02)
+            time.sleep(0.005)
         raise BenchError(f"the server does not listen after {START_SECONDS} seconds: {self.last_words()}")
 
     def last_words(self) -> str:
@@ -78,7 +92,8 @@ class Server:
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
-    def _resident(self) -> int:
+    def resident_bytes_now(self) -> int:
+        """Return the resident memory of its processes at this moment."""
         pages = 0
         for pid in self._processes():
             with suppress(OSError):
@@ -107,25 +122,41 @@ def serve(contestant: Contestant, role: Role, core: int | None) -> Iterator[Serv
         BenchError: it does not start.
     """
     port = _free_port()
-    with tempfile.TemporaryDirectory(prefix="switchboard-bench-") as name:
+    with (
+        tempfile.TemporaryDirectory(prefix="switchboard-bench-") as name,
+        mariadb([DATABASE]) if contestant.mariadb else nullcontext() as database,
+    ):
         folder = Path(name) / "server"
         folder.mkdir()
         log = Path(name) / "log"
+        url = {"SWITCHBOARD__DATABASE__URL": database.url(DATABASE)} if database else {}
+        command = contestant.command(role, port, folder)
+        started = time.monotonic()
         with log.open("wb") as output:
             process = subprocess.Popen(
-                contestant.command(role, port, folder),
+                command,
                 cwd=ROOT,
+                env=os.environ | url,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 preexec_fn=lambda: pin(core),
                 start_new_session=True,
             )
-        server = Server(process, port, log)
+        server = Server(process, port, log, started, database.pid if database else None)
         try:
             server.wait_listening()
             yield server
         finally:
             server.stop()
+
+
+def _cpu_seconds(processes: Iterable[int]) -> float:
+    total = 0
+    for pid in processes:
+        with suppress(OSError):
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            total += int(fields[11]) + int(fields[12])
+    return total / _TICKS
 
 
 def machine_cpu_seconds() -> float:

@@ -33,11 +33,14 @@ class Echo(Service):
             await connection.send(message)
 '''
 
+COMPRESS_BYTES = 100
+
 # Quotas are off, because all clients of a benchmark come from one address.
 CONFIG = """
 [server]
 port = {port}
 connections_per_address = 0
+compress_bytes = {compress_bytes}
 
 [auth]
 attempts_per_minute = 0
@@ -48,22 +51,46 @@ level = "warning"
 [services.{service}]
 path = "/bench"
 {options}
+{more}
 """
 
 
-def serve(folder: Path, port: int, service: str, options: str = "") -> list[str]:
-    """Write the configuration; returns the command that serves it."""
+def serve(
+    folder: Path, port: int, service: str, options: str = "", more: str = "", compress_bytes: int = 0
+) -> list[str]:
+    """Write the configuration; returns the command that serves it.
+
+    Args:
+        folder: where.
+        port: to listen at.
+        service: which is mounted at `/bench`.
+        options: lines of its own.
+        more: lines behind those, such as for another service.
+        compress_bytes: messages from this size on are compressed; 0 for none.
+    """
     file = folder / "config.toml"
-    file.write_text(CONFIG.format(port=port, service=service, options=options))
+    file.write_text(
+        CONFIG.format(port=port, service=service, options=options, more=more, compress_bytes=compress_bytes)
+    )
     return [sys.executable, "-m", "server", "serve", "--config", str(file)]
 
 
 def command(role: Role, port: int, folder: Path) -> list[str]:
     """Lay out a folder as an operator would, and serve it."""
-    service, source = ("megaphone", MEGAPHONE) if role == "topic" else ("echo", ECHO)
-    (folder / "services").mkdir()
-    (folder / "services" / f"{service}.py").write_text(source)
-    return serve(folder, port, service)
+    service, source = ("echo", ECHO) if role == "echo" else ("megaphone", MEGAPHONE)
+    services = folder / "services"
+    services.mkdir()
+    (services / f"{service}.py").write_text(source)
+    if role != "fair":
+        return serve(folder, port, service, compress_bytes=COMPRESS_BYTES if role == "compressed" else 0)
+    (services / "quiet.py").write_text(MEGAPHONE.replace("Megaphone", "Quiet"))
+    return serve(folder, port, service, more='[services.quiet]\npath = "/quiet"')
 
 
-CONTESTANT = Contestant(name="Switchboard, raw service", command=command, load=lambda _task: Load(path="/bench"))
+CONTESTANT = Contestant(
+    name="Switchboard, raw service",
+    command=command,
+    roles=("topic", "echo", "fair", "compressed"),
+    load=lambda _task: Load(path="/bench"),
+    too_slow=4008,
+)

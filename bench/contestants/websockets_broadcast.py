@@ -14,6 +14,7 @@ from bench.contestant import Contestant, python_server
 CONTESTANT = Contestant(
     name="websockets + uvloop, broadcast()",
     command=python_server("websockets_broadcast"),
+    roles=("topic", "echo", "compressed"),
     packages=("websockets", "uvloop"),
 )
 clients: set[ServerConnection] = set()
@@ -37,8 +38,9 @@ async def echo(connection: ServerConnection) -> None:
 
 async def main(role: str, port: int) -> None:
     """Serve until killed."""
-    handler = topic if role == "topic" else echo
-    async with serve(handler, "127.0.0.1", port, compression=None, backlog=4096) as server:
+    handler = echo if role == "echo" else topic
+    compression = "deflate" if role == "compressed" else None
+    async with serve(handler, "127.0.0.1", port, compression=compression, backlog=4096) as server:
         await server.serve_forever()
 
 

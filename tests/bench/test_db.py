@@ -17,8 +17,8 @@ from bench.db import filesystem, run_worker
 from bench.db_contestant import ENTRIES, FLOORS, YARDSTICK, mysql_arguments
 from bench.db_report import COLUMNS, DbRun, Table, figure, render
 from bench.db_worker import WrongResult, make_rows, measure, outcome
+from bench.machine import Machine
 from bench.orms.apsw_thread import ApswThread
-from bench.report import Machine
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 0.01

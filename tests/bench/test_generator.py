@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -30,7 +31,9 @@ def program() -> Path:
 
 @asynccontextmanager
 async def server(
-    handler: Handler, refuse: Callable[[ServerConnection, Request], Response | None] | None = None
+    handler: Handler,
+    refuse: Callable[[ServerConnection, Request], Response | None] | None = None,
+    compression: str | None = None,
 ) -> AsyncIterator[int]:
     """Serve; yields the port."""
 
@@ -38,7 +41,7 @@ async def server(
         with suppress(ConnectionClosed):
             await handler(connection)
 
-    async with serve(handle, "127.0.0.1", 0, compression=None, process_request=refuse) as running:
+    async with serve(handle, "127.0.0.1", 0, compression=compression, process_request=refuse) as running:
         yield next(iter(running.sockets)).getsockname()[1]
 
 
@@ -81,7 +84,7 @@ async def test_fanout_counts_every_delivery() -> None:
     topic = Topic()
     async with server(topic) as port:
         reports = await load(port, {"mode": "fanout", "clients": 7, "publishers": 3, "outstanding": 4})
-    assert [report.event for report in reports] == ["ready", "begin", "end", "result"]
+    assert [report.event for report in reports] == ["opened", "ready", "begin", "end", "result"]
     result = reports[-1]
     assert result.sent_total == topic.heard > 0
     assert result.received_total == 7 * topic.heard
@@ -171,6 +174,24 @@ async def test_clients_join_and_fill_the_template() -> None:
     assert result.refused == 1
 
 
+async def test_compressed_messages_are_read() -> None:
+    """Clients insist on compression; what they publish comes back compressed, and is counted and checked alike."""
+    topic = Topic(lambda number, text: [] if number == 5 else [text])
+    options: dict[str, object] = {"clients": 3, "outstanding": 2, "parallel": 1, "drain": 0.2, "compress": 1}
+    try:
+        async with server(topic, compression="deflate") as port:
+            result = (await load(port, options))[-1]
+    except BenchError as error:
+        if "zlib was not there" not in str(error):
+            raise
+        pytest.skip(str(error))
+    assert topic.heard > 5
+    assert (result.lost, result.disordered) == (1, 1)
+    async with server(topic) as port:
+        with pytest.raises(BenchError, match="does not agree"):
+            await load(port, options)
+
+
 async def test_connecting() -> None:
     """Mode `connect` ends when the last client is in."""
     async with server(echo) as port:
@@ -189,15 +210,183 @@ async def test_idle_clients_stay_until_released() -> None:
 
     def run(port: int) -> Report:
         with generator({"mode": "idle", "clients": 3}, Load(), port) as running:
-            reports = iter(running)
-            assert next(reports).event == "ready"
+            running.wait("ready")
             running.release()
-            return next(reports)
+            return running.wait("result")
 
     async with server(ping) as port:
         result = await asyncio.wait_for(asyncio.to_thread(run, port), timeout=60)
     assert (result.clients, result.closed) == (3, 0)
     assert len(pongs) == 3
+
+
+async def test_a_missing_acknowledgement_is_noticed() -> None:
+    """Where messages are acknowledged, one that is not counts as lost although it was delivered."""
+    heard = 0
+
+    async def acknowledge(connection: ServerConnection) -> None:
+        nonlocal heard
+        async for message in connection:
+            heard += 1
+            await connection.send(message)
+            await connection.send("still thinking" if heard == 3 else "accepted")
+
+    async with server(acknowledge) as port:
+        options = {"mode": "echo", "clients": 2, "drain": 0.2}
+        result = (await load(port, options, Load(acknowledged="accepted")))[-1]
+    assert result.received_total == result.sent_total > 3
+    assert (result.lost, result.disordered) == (1, 0)
+
+
+async def test_each_client_hears_its_room_alone() -> None:
+    """In rooms, a client misses nothing that is said elsewhere; each room's messages reach all that are in it."""
+    rooms: dict[str, list[ServerConnection]] = {}
+
+    async def room(connection: ServerConnection) -> None:
+        mine = rooms.setdefault(str(await connection.recv()), [])
+        mine.append(connection)
+        await connection.send("welcome")
+        async for message in connection:
+            broadcast(mine, message)
+
+    what = Load(join="$R", joined="welcome")
+    async with server(room) as port:
+        result = (await load(port, {"clients": 6, "publishers": 3, "rooms": 3}, what))[-1]
+    assert {name: len(there) for name, there in rooms.items()} == {"0": 2, "1": 2, "2": 2}
+    assert result.received_total == 2 * result.sent_total > 0
+    assert (result.lost, result.disordered) == (0, 0)
+
+
+async def test_clients_in_several_rooms_talk_in_turn() -> None:
+    """A client joins each of its rooms once, before it talks, and then talks in all of them."""
+    joined: list[str] = []
+    talked: set[str] = set()
+
+    async def room(connection: ServerConnection) -> None:
+        async for message in connection:
+            verb, name, text = str(message).split("|")
+            if verb == "join":
+                joined.append(name)
+                await connection.send("welcome")
+            else:
+                talked.add(name)
+                await connection.send(text)
+
+    what = Load(join="join|$R|", joined="welcome", template="say|$R|$T")
+    async with server(room) as port:
+        result = (await load(port, {"mode": "echo", "clients": 2, "rooms": 6, "joins": 3}, what))[-1]
+    assert sorted(joined) == ["0", "1", "2", "3", "4", "5"]
+    assert talked == set(joined)
+    assert result.lost == 0
+
+
+async def test_latency_counts_from_when_a_message_was_due() -> None:
+    """In open loop the schedule goes on while the server stalls, and everybody behind it is late."""
+    stall = 0.15
+    topic = Topic()
+
+    async def stalls_once(connection: ServerConnection) -> None:
+        topic.clients.append(connection)
+        async for message in connection:
+            topic.heard += 1
+            if topic.heard == 30:
+                time.sleep(stall)  # noqa: ASYNC251 the whole server stalls, on purpose
+            broadcast(topic.clients, message)
+
+    async with server(stalls_once) as port:
+        result = (await load(port, {"clients": 3, "publishers": 2, "rate": 200, "warm": 0.1, "seconds": 0.4}))[-1]
+    assert result.latency is not None
+    assert result.lost == result.disordered == 0
+    # Each message that was due in that time counts at each client, and what the stall held up counts in full.
+    assert result.latency.count >= 3 * 200 * 0.4 * 0.9
+    assert result.latency.greatest >= stall * 1e6 * 0.9
+    assert result.latency.p50 <= result.latency.p99 <= result.latency.p999 <= result.latency.greatest * 1.01
+
+
+async def test_a_client_that_stalls_reads_the_last_words() -> None:
+    """It does not read while it is measured, is no loss to the others, and says how it was closed."""
+    slow = asyncio.Event()
+
+    def said(_number: int, text: str) -> list[str]:
+        slow.set()
+        return [text]
+
+    topic = Topic(said)
+
+    async def turn_slow_ones_out(connection: ServerConnection) -> None:
+        if len(topic.clients) == 2:  # the third that comes is the last, which stalls
+            topic.clients.append(connection)
+            await slow.wait()
+            topic.clients.remove(connection)
+            await connection.close(4008)
+        else:
+            await topic(connection)
+
+    async with server(turn_slow_ones_out) as port:
+        result = (await load(port, {"clients": 3, "stall": 1, "parallel": 1, "drain": 1}))[-1]
+    assert result.stalled_code == 4008
+    assert (result.lost, result.closed) == (0, 0)
+
+
+async def test_churners_come_and_go() -> None:
+    """In mode `churn` each client joins, leaves, closes and connects again; at the end nobody is left behind."""
+    there: set[ServerConnection] = set()
+    came = went = 0
+
+    async def room(connection: ServerConnection) -> None:
+        nonlocal came, went
+        assert await connection.recv() == "hello"
+        came += 1
+        there.add(connection)
+        await connection.send("welcome")
+        async for message in connection:
+            assert message == "bye"
+            await connection.send("farewell")
+            went += 1
+        there.discard(connection)
+
+    what = Load(join="hello", joined="welcome", leave="bye", left="farewell")
+    async with server(room) as port:
+        result = (await load(port, {"mode": "churn", "clients": 3}, what))[-1]
+        assert not there
+    assert result.cycles > 0
+    # Those that came first go without a farewell: from then on everybody says it.
+    assert came == went + 3
+    assert (result.lost, result.closed) == (0, 0)
+
+
+@pytest.mark.parametrize(("given", "wrong"), [(3, 0), (2, 4)])
+async def test_what_was_missed_is_counted(given: int, wrong: int) -> None:
+    """Each client has to be given as many items as it has missed; those that are not are reported."""
+
+    async def catch_up(connection: ServerConnection) -> None:
+        await connection.recv()
+        await connection.send("welcome " + "item " * given)
+        await connection.wait_closed()
+
+    def run(port: int) -> Report:
+        what = Load(join="hello", joined="welcome", item="item")
+        with generator({"mode": "idle", "clients": 4, "each": 3}, what, port) as running:
+            running.wait("ready")
+            running.release()
+            return running.wait("result")
+
+    async with server(catch_up) as port:
+        result = await asyncio.wait_for(asyncio.to_thread(run, port), timeout=60)
+    assert (result.items, result.lost) == (4 * given, wrong)
+
+
+async def test_a_client_that_may_not_join_is_an_error() -> None:
+    """The server's refusal is the reason that is named."""
+
+    async def refuse(connection: ServerConnection) -> None:
+        await connection.recv()
+        await connection.send('{"error": "there is no such room"}')
+        await connection.wait_closed()
+
+    async with server(refuse) as port:
+        with pytest.raises(BenchError, match="no such room"):
+            await load(port, {"clients": 2}, Load(join="hello", joined="welcome"))
 
 
 async def test_a_refused_client_is_an_error() -> None:
