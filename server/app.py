@@ -33,7 +33,7 @@ EXIT_DATA = 65
 
 YOUNG_OBJECTS = 10_000
 """So many new objects, and the collector looks for circles among them. There are hardly any, for connections and
-requests leave none behind; Python's own 700 take a sixth of the time in which thousands connect (`bench`, connects)."""
+requests leave none behind, and Python's own 700 is a sixth slower while thousands connect (`bench`, connects)."""
 
 SWEEP_SECONDS = 6 * 3600.0
 """How often sessions that are over are deleted."""

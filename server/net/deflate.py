@@ -19,7 +19,7 @@ from server.net.frames import header
 
 WINDOW_BITS = 12
 MEMORY_LEVEL = 5
-"""A window of 4 KiB: to set up zlib's own 32 KiB takes ten times as long as to compress a message with it."""
+"""A window of 4 KiB, which is more than a message has: a compressor takes 20 KiB of memory, and not 260."""
 READ_WINDOW_BITS = 15
 """What a client may use."""
 

@@ -1,7 +1,7 @@
 """The opening handshake (RFC 6455 section 4.2): is the request one, and what is agreed on?
 
-websockets' Sans-I/O `ServerProtocol` decides. To make one takes longer than all the rest of a handshake, and nothing of
-it is needed afterwards; so one serves every handshake of a listener.
+websockets' Sans-I/O `ServerProtocol` decides. To make one takes twice as long as all the rest (`bench.micro`), and
+nothing of it is needed afterwards; so one serves every handshake of a listener.
 """
 
 from __future__ import annotations
