@@ -1,8 +1,8 @@
 """Run a coroutine at once, and make a task of it only when it has to wait.
 
 Many requests are answered without waiting for anything. To run such a coroutine as a task takes twice as long
-(`bench.micro`): the object, its place in asyncio's registers, a turn of the event loop before it even begins. From Python 3.12 on
-`asyncio.eager_task_factory` does the same, but makes the task first.
+(`bench.micro`): the object, its place in asyncio's registers, a turn of the event loop before it even begins.
+From Python 3.12 on `asyncio.eager_task_factory` does the same, but makes the task first.
 """
 
 from __future__ import annotations

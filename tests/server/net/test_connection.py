@@ -8,6 +8,7 @@ import pytest
 
 from server.errors import ConnectionClosed
 from server.net.connection import QUEUE_MESSAGES, Closed, Connection
+from server.net.deflate import compressor
 from server.net.frames import encode
 from server.pubsub.delivery import Batch, Delivery, Publication
 
@@ -225,3 +226,71 @@ async def test_wait_closed(connection: Connection) -> None:
     assert await waiting == Closed(1000, "bye")
     assert await connection.wait_closed() == Closed(1000, "bye")
     assert repr(connection) == "<Connection /x 127.0.0.1 closed 1000>"
+
+
+async def test_iterating_and_receiving_are_the_same(connection: Connection, link: Link) -> None:
+    """The two ways to receive take turns with one queue, and both let the client go on when there is room again."""
+    for number in range(QUEUE_MESSAGES):
+        connection.message_received(str(number))
+    assert not link.reading
+    received = [await connection.receive()]
+    async for message in connection:
+        received.append(message)
+        if len(received) == QUEUE_MESSAGES - 1:
+            break
+    received.append(await anext(connection))
+    assert received == [str(number) for number in range(QUEUE_MESSAGES)]
+    assert link.reading
+
+
+compress = compressor(10)
+LONG = "x" * 500
+
+
+@pytest.fixture
+def agreed(link: Link) -> Connection:
+    """A connection whose client agreed on compression."""
+    return Connection(link, remote_address="127.0.0.1", path="/x", outgoing_bytes=1000, compress=compress)
+
+
+async def test_what_is_sent_is_compressed_where_that_was_agreed_on(agreed: Connection, link: Link) -> None:
+    """Replies, frames that were encoded before, and what waited until the client caught up, are; small ones are not."""
+    agreed.write(LONG)
+    await agreed.send(encode(LONG))
+    agreed.write("small")
+    agreed.fell_behind()
+    agreed.write(LONG)
+    sending = asyncio.ensure_future(agreed.send(LONG))
+    await asyncio.sleep(0)
+    agreed.caught_up()
+    await sending
+    assert link.written == compress(encode(LONG)) * 2 + encode("small") + compress(encode(LONG)) * 2
+    assert link.written[0] == 0xC1
+
+
+def test_a_topic_compresses_once_for_all(agreed: Connection, link: Link, connection: Connection) -> None:
+    """Each gets what it agreed on, all of a batch, and the compressed one is made once."""
+    calls: list[bytes] = []
+
+    def counting(frames: bytes) -> bytes:
+        calls.append(frames)
+        return compress(frames)
+
+    batch_ = Batch("topic", [Publication(encode(LONG)), Publication(encode("small"))], counting)
+    connection.deliver(batch_)
+    assert calls == []
+    assert link.written == batch_.all
+    for _ in range(2):
+        link.written = b""
+        agreed.deliver(batch_)
+        assert link.written == compress(encode(LONG)) + encode("small")
+    assert calls == [batch_.all]
+
+
+def test_a_client_that_is_behind_can_read_what_it_gets(agreed: Connection, link: Link) -> None:
+    """Whoever agreed on compression may get frames that are not compressed: the durable ones, and the newest."""
+    agreed.fell_behind()
+    newest = Publication(encode("y" * 20), Delivery.LATEST, "k")
+    agreed.deliver(Batch("topic", [Publication(encode(LONG)), newest], compress))
+    agreed.caught_up()
+    assert link.written == encode(LONG) + newest.frame

@@ -114,7 +114,10 @@ def test_where_compressing_begins(kind: type) -> None:
     assert heads(compress(small + large + small)) == [small[0], large[0] | 0x40, small[0]]
 
 
-@given(st.binary(min_size=LEAST, max_size=125), st.sampled_from([0x88, 0x89, 0x8A]))
+@given(
+    st.builds(lambda byte, size: bytes([byte]) * size, st.integers(0, 255), st.integers(LEAST, 125)),
+    st.sampled_from([0x88, 0x89, 0x8A]),
+)
 def test_control_frames_are_never_compressed(payload: bytes, head: int) -> None:
     """RFC 7692, section 6.1: they stay as they are, whatever their size."""
     frame = bytes((head, len(payload))) + payload
@@ -122,23 +125,38 @@ def test_control_frames_are_never_compressed(payload: bytes, head: int) -> None:
     assert heads(compress(frame + encode("x" * 1000) + frame)) == [head, 0xC1, head]
 
 
-@given(st.binary(min_size=LEAST, max_size=200), st.sampled_from([0x01, 0x02, 0x80, 0xC1, 0xC2]))
-def test_fragments_and_what_is_compressed_stay(payload: bytes, head: int) -> None:
+@given(st.integers(126, 1000), st.sampled_from([0x01, 0x02, 0x80, 0xC1, 0xC2]))
+def test_fragments_and_what_is_compressed_stay(size: int, head: int) -> None:
     """A frame that is not a whole message, or is compressed already, is not touched."""
-    frame = bytes((head, 126)) + len(payload).to_bytes(2, "big") + payload
+    frame = bytes((head, 126)) + size.to_bytes(2, "big") + b"x" * size
     assert compress(frame) == frame
+
+
+def noise(size: int) -> bytes:
+    """Return what cannot be compressed."""
+    return b"".join(zlib.crc32(number.to_bytes(4, "big")).to_bytes(4, "big") for number in range(size // 4))
+
+
+def test_the_window_is_what_clients_may_ask_for() -> None:
+    """A client that keeps 4 KiB, the least that is agreed on, can read what repeats after more than that."""
+    repeated = noise(6000) * 2 + noise(3000) * 2
+    sent = compress(encode(repeated))
+    assert heads(sent) == [0xC2]
+    # In pieces, for in one go zlib finds what is older in what it has just written.
+    inflater = zlib.decompressobj(-12)
+    assert b"".join(inflater.decompress(sent[i : i + 20]) for i in range(4, len(sent), 20)) == repeated
 
 
 def test_nothing_gets_longer() -> None:
     """What cannot be made smaller, such as an image, is sent as it is."""
-    noise = b"".join(zlib.crc32(bytes([i, j])).to_bytes(4, "big") for i in range(16) for j in range(16))
-    frame = encode(noise)
+    image = noise(1024)
+    frame = encode(image)
     assert len(compress(frame)) <= len(frame)
-    assert parsed(compress(frame))[0].data == noise
+    assert parsed(compress(frame))[0].data == image
 
 
 @given(messages, st.sampled_from([9, 12, 15]), st.booleans())
-def test_we_read_what_others_compress(message: str | bytes, window: int, exact: bool) -> None:  # noqa: FBT001 hypothesis'
+def test_we_read_what_others_compress(message: str | bytes, window: int, exact: bool) -> None:
     """Whatever websockets' client side compresses, with whatever window, comes out as it was, up to the bound."""
     data = message.encode() if isinstance(message, str) else message
     sent = theirs(window).encode(TheirFrame(Opcode.BINARY, data))

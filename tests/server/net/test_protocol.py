@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import os
+import socket
+import zlib
 from typing import Any
 
 import pytest
@@ -12,10 +16,15 @@ from websockets.exceptions import InvalidStatus
 from websockets.typing import Subprotocol
 
 from server.net.connection import Closed, Connection
+from server.net.deflate import compressor
 from server.net.frames import encode
 from server.net.handshake import Admission, Gate, Handshake, Refusal
 from server.net.identity import Identity
 from server.net.listener import Listener
+from server.net.reading import MESSAGES_PER_TURN
+from server.pubsub.delivery import Delivery
+from server.pubsub.local import LocalBroker
+from server.pubsub.topics import Topics
 from tests.support.net import RawClient, client_frame, echo, gate_to, listening, upgrade_request
 
 TEXT, CLOSE, PING, PONG = 1, 8, 9, 10
@@ -145,16 +154,111 @@ async def test_a_gate_that_fails_is_an_incident(caplog: pytest.LogCaptureFixture
 
 
 async def test_a_gate_that_hangs_has_a_deadline() -> None:
-    """Nobody waits for a decision for ever."""
+    """Nobody waits for a decision for ever: 503, the socket ends, and what the gate was at is cancelled."""
+    cancelled = asyncio.Event()
 
     async def gate(handshake: Handshake) -> Admission | Refusal:
-        await asyncio.Event().wait()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
         raise AssertionError
 
+    async with listening(gate, handshake_seconds=0.05, connections_per_address=1) as listener:
+        for _ in range(2):  # the second one finds the first one's place free
+            client = await RawClient.connect(listener)
+            client.writer.write(upgrade_request())
+            assert (await client.head()).startswith("HTTP/1.1 503 ")
+            async with asyncio.timeout(10):
+                assert await client.reader.read() == b"The server is busy. Try again.\n"
+                await cancelled.wait()
+            await client.close()
+            await _nobody_left(listener)
+
+
+async def test_a_gate_that_will_not_be_cancelled_decides_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever was told 503 is not let in, whatever a gate that is too slow says afterwards."""
+    kept, decided = Kept(), asyncio.Event()
+
+    async def gate(handshake: Handshake) -> Admission | Refusal:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            decided.set()
+        return Admission(kept)
+
     async with listening(gate, handshake_seconds=0.05) as listener:
-        with pytest.raises(InvalidStatus) as refused:
-            await connect(url(listener))
-        assert refused.value.response.status_code == 503
+        client = await RawClient.connect(listener)
+        client.writer.write(upgrade_request())
+        assert (await client.head()).startswith("HTTP/1.1 503 ")
+        async with asyncio.timeout(10):
+            await decided.wait()
+            await client.reader.read()
+        assert kept.connections == []
+        await client.close()
+        await _nobody_left(listener)
+    gc.collect()  # a task whose error nobody took says so when it is collected
+    assert caplog.records == []
+
+
+async def test_a_decision_ends_the_deadline() -> None:
+    """Once the gate has decided, no timer of the handshake is left that could end the connection."""
+    kept = Kept()
+
+    async def gate(handshake: Handshake) -> Admission | Refusal:
+        await asyncio.sleep(0)
+        return Admission(kept)
+
+    async with listening(gate) as listener:
+        client = await RawClient.upgrade(listener)
+        assert (await kept.one())._link._timer is None  # type: ignore[attr-defined]  # the socket side has it
+        await client.close()
+
+
+async def test_a_gate_that_decides_at_once_needs_no_task() -> None:
+    """A decision that waits for nothing is carried out in the step in which the request came."""
+    kept = Kept()
+    tasks: list[int] = []
+
+    async def gate(handshake: Handshake) -> Admission | Refusal:
+        tasks.append(len(asyncio.all_tasks()))
+        if handshake.path == "/wait":
+            await asyncio.sleep(0)
+            tasks.append(len(asyncio.all_tasks()))
+        return Admission(kept)
+
+    async with listening(gate) as listener:
+        before = len(asyncio.all_tasks())
+        at_once = await RawClient.upgrade(listener)
+        assert tasks == [before]
+        waited = await RawClient.upgrade(listener, "/wait")
+        assert tasks == [before, before, before + 1]
+        assert listener._front.opening == set()
+        await at_once.close()
+        await waited.close()
+
+
+async def test_a_broken_handshake_after_a_slow_gate_is_answered() -> None:
+    """What is found wrong after the decision is answered as well, and the socket does not stay."""
+
+    async def gate(handshake: Handshake) -> Admission | Refusal:
+        await asyncio.sleep(0)
+        return Admission(echo)
+
+    async with listening(gate, compress_bytes=64) as listener:
+        client = await RawClient.connect(listener)
+        offer = "permessage-deflate; server_max_window_bits=10"
+        client.writer.write(upgrade_request(Sec_WebSocket_Extensions=offer, Sec_WebSocket_Protocol="@@"))
+        assert (await client.head()).startswith("HTTP/1.1 400 ")
+        async with asyncio.timeout(10):
+            await client.reader.read()
+        await client.close()
+
+
+async def _nobody_left(listener: Listener) -> None:
+    async with asyncio.timeout(10):
+        while listener._front._sockets or listener._front.opening:  # noqa: ASYNC110 nobody tells when a socket was counted out
+            await asyncio.sleep(0.001)
 
 
 async def test_a_client_that_leaves_during_the_gate_is_forgotten() -> None:
@@ -177,6 +281,7 @@ async def test_a_client_that_leaves_during_the_gate_is_forgotten() -> None:
             client.writer.transport.abort()
             await cancelled.wait()
         assert not listener.connections
+        await _nobody_left(listener)
 
 
 async def test_not_logged_in_is_a_close_code() -> None:
@@ -213,6 +318,24 @@ async def test_server_closes() -> None:
         await client.wait_closed()
         assert (client.close_code, client.close_reason) == (4123, "go")
         assert connection.closed == Closed(4123, "go")
+
+
+async def test_server_closes_while_something_is_in_flight() -> None:
+    """What a client sent before it knew of the close is not heard, and does not hold the closing up (5.5.1)."""
+    kept = Kept()
+    heard: list[str | bytes] = []
+    async with listening(gate_to(echo=kept), close_seconds=60) as listener:
+        client = await RawClient.upgrade(listener)
+        connection = await kept.one()
+        connection.receiver = heard.append
+        connection.start_close(1000)
+        client.writer.write(client_frame(TEXT, b"in flight") * 3 + client_frame(CLOSE, b"\x03\xe8"))
+        assert await client.close_code() == 1000
+        async with asyncio.timeout(10):
+            assert await client.reader.read() == b""
+            assert await connection.wait_closed() == Closed(1000, "")
+        assert heard == []
+        await client.close()
 
 
 async def test_a_cut_connection_is_1006() -> None:
@@ -377,3 +500,286 @@ async def test_stop_tells_everybody_to_come_back() -> None:
         with pytest.raises(OSError, match=r"refused|failed"):
             await connect(url(listener))
         await stubborn.close()
+
+
+# Floods are taken in turns.
+
+
+async def test_a_flood_comes_in_order_and_lets_others_in_between() -> None:
+    """What one client sends in one go is taken in several turns; who says something meanwhile need not wait for all."""
+    heard: list[str | bytes] = []
+    done = asyncio.Event()
+    count = 50 * MESSAGES_PER_TURN
+
+    def flooded(connection: Connection) -> None:
+        def take(message: str | bytes) -> None:
+            if not heard:
+                quiet_socket.sendall(client_frame(TEXT, b"quiet"))
+            heard.append(message)
+            if message == str(count - 1):
+                done.set()
+
+        connection.receiver = take
+
+    def quiet(connection: Connection) -> None:
+        connection.receiver = heard.append
+
+    async with listening(gate_to(flood=flooded, quiet=quiet)) as listener:
+        other = await RawClient.upgrade(listener, "/quiet")
+        quiet_socket = _socket_of(other)
+        client = await RawClient.upgrade(listener, "/flood")
+        client.writer.write(b"".join(client_frame(TEXT, b"%d" % number) for number in range(count)))
+        async with asyncio.timeout(10):
+            await done.wait()
+        assert heard.index("quiet") < count // 2
+        heard.remove("quiet")
+        assert heard == [str(number) for number in range(count)]
+        quiet_socket.close()
+        await client.close()
+        await other.close()
+
+
+def _socket_of(client: RawClient) -> socket.socket:
+    """Return the client's socket, to write to it at once; to be closed."""
+    own = client.writer.get_extra_info("socket")
+    return socket.socket(fileno=os.dup(own.fileno()))
+
+
+async def test_a_flood_that_is_paused_in_the_middle_goes_on() -> None:
+    """A service may stop reading within a turn and between two, and go on later: nothing is lost, or comes twice."""
+    heard: list[str | bytes] = []
+    done = asyncio.Event()
+    count = 10 * MESSAGES_PER_TURN
+    pauses = {10, MESSAGES_PER_TURN, MESSAGES_PER_TURN + 1, 3 * MESSAGES_PER_TURN - 1, 5 * MESSAGES_PER_TURN}
+
+    def attach(connection: Connection) -> None:
+        def go_on(at: int) -> None:
+            assert len(heard) == at
+            connection.resume_reading()
+
+        def take(message: str | bytes) -> None:
+            heard.append(message)
+            if len(heard) in pauses:
+                connection.pause_reading()
+                asyncio.get_running_loop().call_later(0.01, go_on, len(heard))
+            elif len(heard) % 7 == 0:
+                asyncio.get_running_loop().call_soon(pause_for_a_moment)
+            if len(heard) == count:
+                done.set()
+
+        def pause_for_a_moment() -> None:
+            connection.pause_reading()
+            connection.resume_reading()
+
+        connection.receiver = take
+
+    async with listening(gate_to(flood=attach)) as listener:
+        frames = b"".join(client_frame(TEXT, b"%d" % number) for number in range(count))
+        client = await RawClient.upgrade(listener, "/flood", behind=frames[:3000])
+        client.writer.write(frames[3000:])
+        async with asyncio.timeout(10):
+            await done.wait()
+        assert heard == [str(number) for number in range(count)]
+        await client.close()
+
+
+async def test_a_flood_that_ends_with_a_close_is_heard_to_the_end() -> None:
+    """Who floods, closes and goes has said all of that, and in this order."""
+    heard: list[str | bytes] = []
+    kept = Kept()
+    count = 10 * MESSAGES_PER_TURN
+    async with listening(gate_to(flood=kept)) as listener:
+        client = await RawClient.upgrade(listener, "/flood")
+        connection = await kept.one()
+        connection.receiver = heard.append
+        client.writer.write(client_frame(TEXT, b"x") * count + client_frame(CLOSE, b"\x0f\xa0"))
+        client.writer.write_eof()
+        async with asyncio.timeout(10):
+            assert await connection.wait_closed() == Closed(4000, "")
+        assert len(heard) == count
+        await client.close()
+
+
+async def test_a_flood_in_whose_middle_we_close_is_not_heard_further() -> None:
+    """A service that closes hears nothing more, and the client is told why in the midst of its flood."""
+    heard: list[str | bytes] = []
+
+    def attach(connection: Connection) -> None:
+        def take(message: str | bytes) -> None:
+            heard.append(message)
+            if len(heard) == MESSAGES_PER_TURN + 5:
+                connection.start_close(4429, "too many")
+
+        connection.receiver = take
+
+    async with listening(gate_to(flood=attach), close_seconds=60) as listener:
+        client = await RawClient.upgrade(listener, "/flood")
+        client.writer.write(client_frame(TEXT, b"x") * 10 * MESSAGES_PER_TURN)
+        assert await client.close_code() == 4429
+        client.writer.write(client_frame(CLOSE, b"\x11\x4d"))
+        async with asyncio.timeout(10):
+            assert await client.reader.read() == b""
+        assert len(heard) == MESSAGES_PER_TURN + 5
+        await client.close()
+
+
+async def test_a_flood_that_is_cut_in_its_middle_leaves_nothing() -> None:
+    """A connection that is gone between two turns is closed as any other, and forgotten."""
+    kept = Kept()
+    heard: list[str | bytes] = []
+    async with listening(gate_to(flood=kept)) as listener:
+        client = await RawClient.upgrade(listener, "/flood")
+        connection = await kept.one()
+
+        def take(message: str | bytes) -> None:
+            heard.append(message)
+            if len(heard) == 1:
+                connection._link._transport.abort()  # type: ignore[attr-defined]  # as when the network says so
+
+        connection.receiver = take
+        client.writer.write(client_frame(TEXT, b"x") * 10 * MESSAGES_PER_TURN)
+        async with asyncio.timeout(10):
+            assert await connection.wait_closed() == Closed(1006, "")
+        assert len(heard) <= MESSAGES_PER_TURN
+        assert not listener.connections
+        await client.close()
+
+
+# Compression.
+
+OFFER = "permessage-deflate; client_max_window_bits"
+LONG = "What is said to many is compressed once. " * 20
+
+
+async def test_both_kinds_of_clients_hear_the_same() -> None:
+    """A topic's messages reach a client that compresses and one that does not alike, and so do replies."""
+    topics = Topics(encode, LocalBroker(), compress=compressor(64))
+
+    def attach(connection: Connection) -> None:
+        topics.topic("all").subscribe(connection)
+        echo(connection)
+
+    async with listening(gate_to(all=attach), compress_bytes=64) as listener:
+        async with (
+            connect(url(listener, "/all"), compression="deflate") as one,
+            connect(url(listener, "/all"), compression=None) as two,
+        ):
+            assert [len(client.protocol.extensions) for client in (one, two)] == [1, 0]
+            sent: list[str | bytes] = ["short", LONG, LONG.encode(), "gr\u00fcn " * 50, b"", "", "x" * 60_000]
+            for message in sent:
+                topics.topic("all").publish(message)
+            topics.topic("all").publish(LONG, Delivery.LATEST, "k")
+            for client in (one, two):
+                async with asyncio.timeout(10):
+                    assert [await client.recv() for _ in sent] == sent
+                    assert await client.recv() == LONG
+                    for message in sent:
+                        await client.send(message)
+                        assert await client.recv() == message
+                    await client.send([LONG, LONG, "end"])
+                    assert await client.recv() == LONG * 2 + "end"
+        topics.stop()
+
+
+async def test_what_is_compressed_on_the_wire() -> None:
+    """RSV1 is on messages of at least `compress_bytes`, published or replied, for who agreed; on no other frame."""
+    topics = Topics(encode, LocalBroker(), compress=compressor(64))
+
+    def attach(connection: Connection) -> None:
+        topics.topic("all").subscribe(connection)
+        echo(connection)
+
+    async with listening(gate_to(all=attach), compress_bytes=64) as listener:
+        agreed = await RawClient.upgrade(listener, "/all", Sec_WebSocket_Extensions=OFFER)
+        plain = await RawClient.upgrade(listener, "/all")
+        topics.topic("all").publish(LONG)
+        topics.topic("all").publish("short")
+        for client in (agreed, plain):
+            client.writer.write(client_frame(PING, b"p" * 100))
+        for client, rsv1 in ((agreed, 0x40), (plain, 0)):
+            frames = [await _whole(client) for _ in range(3)]
+            assert {(0x80 | PONG, b"p" * 100), (0x81, b"short")} <= set(frames)
+            (long,) = [payload for head, payload in frames if head == 0x81 | rsv1 and payload != b"short"]
+            assert (_inflated(long) if rsv1 else long) == LONG.encode()
+            client.writer.write(client_frame(TEXT, LONG.encode()))
+            head, payload = await _whole(client)
+            assert head == 0x81 | rsv1
+            assert (_inflated(payload) if rsv1 else payload) == LONG.encode()
+            await client.close()
+        topics.stop()
+
+
+async def _whole(client: RawClient) -> tuple[int, bytes]:
+    """Read one frame; returns its first byte and the payload."""
+    async with asyncio.timeout(10):
+        head, size = await client.reader.readexactly(2)
+        if size == 126:
+            size = int.from_bytes(await client.reader.readexactly(2), "big")
+        return head, await client.reader.readexactly(size)
+
+
+def _inflated(payload: bytes) -> bytes:
+    return zlib.decompressobj(-12).decompress(payload + b"\x00\x00\xff\xff")
+
+
+@pytest.mark.parametrize("compress_bytes", [0, 64])
+async def test_nobody_is_compressed_for_without_both_agreeing(compress_bytes: int) -> None:
+    """The setting and the client have to say so; else RSV1 is a violation, and nothing is compressed."""
+    async with listening(compress_bytes=compress_bytes) as listener:
+        client = await RawClient.upgrade(listener, Sec_WebSocket_Extensions="" if compress_bytes else OFFER)
+        client.writer.write(client_frame(TEXT, LONG.encode()))
+        assert await _whole(client) == (0x81, LONG.encode())
+        client.writer.write(client_frame(TEXT, b"x", rsv=4))
+        assert await client.close_code() == 1002
+        await client.close()
+
+
+async def test_a_bomb_is_refused() -> None:
+    """FAULTS 19: what would be larger than a message may be is 1009."""
+    deflater = zlib.compressobj(9, wbits=-15)
+    bomb = (deflater.compress(bytes(10_000_000)) + deflater.flush(zlib.Z_SYNC_FLUSH))[:-4]
+    async with listening(compress_bytes=64, message_bytes=100_000) as listener:
+        client = await RawClient.upgrade(listener, behind=client_frame(2, bomb, rsv=4), Sec_WebSocket_Extensions=OFFER)
+        assert await client.close_code() == 1009
+        await client.close()
+
+
+async def test_a_slow_client_that_compresses_is_told_4008_behind_what_it_can_read() -> None:
+    """A client that falls behind gets the durable messages up to its end, each readable, in order, and then 4008."""
+    topics = Topics(encode, LocalBroker(), compress=compressor(64))
+    kept = Kept()
+
+    def attach(connection: Connection) -> None:
+        topics.topic("all").subscribe(connection)
+        kept(connection)
+
+    async with listening(gate_to(all=attach), compress_bytes=64, outgoing_bytes=200_000, close_seconds=10) as listener:
+        slow = await RawClient.upgrade(listener, "/all", Sec_WebSocket_Extensions=OFFER)
+        connection = await kept.one()
+        slow.reader._transport.pause_reading()  # type: ignore[attr-defined]  # for a while
+        number = 0
+        while not connection._link.closing():
+            # Every other one cannot be compressed: the socket's buffers fill up soon.
+            noise = b"".join(zlib.crc32(b"%d %d" % (number, i)).to_bytes(4, "big") for i in range(5000))
+            topics.topic("all").publish(b"%08d" % number + (noise if number % 2 else b" " * 500))
+            topics.topic("all").publish("typing" * 50, Delivery.DROPPABLE)
+            topics.topic("all").flush()
+            number += 1
+            await asyncio.sleep(0)
+        slow.reader._transport.resume_reading()  # type: ignore[attr-defined]  # and now it does
+        numbers = []
+        compressed = 0
+        while True:
+            head, payload = await _whole(slow)
+            if head & 0x0F == CLOSE:
+                break
+            compressed += bool(head & 0x40)
+            message = _inflated(payload) if head & 0x40 else payload
+            if head & 0x0F == 2:
+                numbers.append(int(message[:8]))
+        assert int.from_bytes(payload[:2], "big") == 4008
+        assert compressed
+        assert numbers == list(range(len(numbers)))
+        assert len(numbers) >= number - 1
+        await slow.close()
+        topics.stop()

@@ -43,6 +43,27 @@ def test_keys_of_topics_differ() -> None:
     assert one.latest[0][0] != two.latest[0][0]
 
 
+def test_compressing_is_done_once_and_only_when_asked_for() -> None:
+    """However many want a batch compressed, that is done once for all; where nobody does, never."""
+    calls: list[bytes] = []
+
+    def compress(frames: bytes) -> bytes:
+        calls.append(frames)
+        return b"small"
+
+    batch = Batch("room", [Publication(b"x"), Publication(b"y", Delivery.DROPPABLE)], compress)
+    assert calls == []
+    assert [batch.deflated, batch.deflated, batch.deflated] == [b"small"] * 3
+    assert calls == [b"xy"]
+    assert (batch.all, batch.durable) == (b"xy", b"x")
+
+
+def test_without_a_compressor_both_are_the_same_bytes() -> None:
+    """A hub that does not compress gives what it has."""
+    batch = Batch("room", [Publication(b"x"), Publication(b"y")])
+    assert batch.deflated is batch.all
+
+
 class Frame(bytes):
     """As the network side has one: a frame that is known to be a frame."""
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
 
+from server.pubsub import topics
 from server.pubsub.delivery import Delivery
 from server.pubsub.local import LocalBroker
 from server.pubsub.topics import Subscription, Topics
@@ -41,12 +43,17 @@ class Listener:
 
 
 class TopicsMachine(RuleBasedStateMachine):
-    """Two processes, two topics, and subscribers that do things when they are delivered to."""
+    """Two processes, two topics, and subscribers that do things when they are delivered to.
+
+    A turn delivers to few, so that batches for more than that are under way while anything else happens.
+    """
 
     listeners = Bundle("listeners")
 
-    @initialize()
-    def start(self) -> None:
+    @initialize(part=st.integers(1, 3))
+    def start(self, part: int) -> None:
+        self.patch = pytest.MonkeyPatch()
+        self.patch.setattr(topics, "PART", part)
         self.ticks = Ticks()
         broker = LocalBroker()
         self.hubs = [Topics(encode, broker, self.ticks) for _ in range(2)]
@@ -87,6 +94,35 @@ class TopicsMachine(RuleBasedStateMachine):
     def subscribe_when_delivered(self, listener: Listener, hub: int, name: str) -> None:
         listener.reaction = lambda: self.subscribe(hub, name)
 
+    @rule(listener=listeners, hub=hubs, name=names)
+    def publish_and_subscribe_when_delivered(self, listener: Listener, hub: int, name: str) -> None:
+        def both() -> None:
+            self.publish(hub, name)
+            self.subscribe(hub, name)
+            self.publish(hub, name)
+
+        listener.reaction = both
+
+    @rule(listener=listeners, hub=hubs, name=names)
+    def flush_when_delivered(self, listener: Listener, hub: int, name: str) -> None:
+        def flush() -> None:
+            self.publish(hub, name)
+            self.hubs[hub].topic(name).flush()
+
+        listener.reaction = flush
+
+    @rule(listener=listeners)
+    def close_itself_when_delivered(self, listener: Listener) -> None:
+        self.close_when_delivered(listener, listener)
+
+    @rule(hub=hubs, name=names)
+    def flush(self, hub: int, name: str) -> None:
+        topic = self.hubs[hub].topic(name)
+        due = {listener: len(listener.expected) for listener in self.all if listener.subscription.topic is topic}
+        topic.flush()  # what is published because of that is for later
+        for listener, count in due.items():
+            assert not listener.is_open or len(listener.recorder.received) >= count
+
     @rule(listener=listeners, other=listeners)
     def close_when_delivered(self, listener: Listener, other: Listener) -> None:
         def close() -> None:
@@ -112,9 +148,19 @@ class TopicsMachine(RuleBasedStateMachine):
             received = listener.recorder.received
             assert received == listener.expected[: len(received)]
 
-    def teardown(self) -> None:
+    @rule()
+    def nobody_waits_for_ever(self) -> None:
+        ticks = 0
         while self.ticks.due:
             self.ticks.tick()
+            ticks += 1
+            assert ticks <= 10 + sum(len(listener.expected) for listener in self.all)
+
+    def teardown(self) -> None:
+        try:
+            self.nobody_waits_for_ever()
+        finally:
+            self.patch.undo()
         for listener in self.all:
             if not listener.cut:
                 assert listener.recorder.received == listener.expected

@@ -327,7 +327,13 @@ async def test_errors_reach_a_harness_client_as_they_were_raised() -> None:
 
 
 async def test_idle_clients_have_no_task(client: ClientConnection) -> None:
-    """An RPC client that says nothing costs no coroutine."""
+    """An RPC client that says nothing costs no coroutine; one whose request waits is seen to have one."""
+
+    def running() -> list[str]:
+        coroutines = [repr(task.get_coro()) for task in asyncio.all_tasks()]
+        return [name for name in coroutines if "RpcService" in name or "Service._" in name]
+
     await ask(client, "echo", [[]])
-    running = [repr(task.get_coro()) for task in asyncio.all_tasks()]
-    assert not [name for name in running if "RpcService" in name or "Service._" in name]
+    assert running() == []
+    await client.send(json.dumps({"jsonrpc": "2.0", "method": "wait", "params": ["a"]}))
+    await eventually(running)
