@@ -136,13 +136,15 @@ class WebSocketProtocol(asyncio.Protocol):
         self._transport.set_write_buffer_limits(high=WRITE_HIGH_WATER_BYTES)
         front.connections.add(connection)
         self._slice = front.heartbeat.add(self)
-        if admission.close is not None:
-            self.start_close(*admission.close)
-        else:
-            admission.attach(connection)
-        self.write = self._transport.write
-        connection.use(self.write)
-        self.write(b"".join(held))
+        try:
+            if admission.close is not None:
+                self.start_close(*admission.close)
+            else:
+                admission.attach(connection)
+        finally:
+            self.write = self._transport.write
+            connection.use(self.write)
+            self.write(b"".join(held))
         rest, self._waiting = self._waiting, b""
         if rest and not self._transport.is_closing():
             self._transport.resume_reading()

@@ -35,6 +35,8 @@ _CONTROL_PAYLOAD_BYTES = 125
 
 MESSAGES_PER_TURN = 64
 """Messages of one client that are taken in one turn of the event loop, so that a flood delays nobody else for long."""
+LARGE_BYTES = 16384
+"""A compressed message counts as another one for each so many bytes that it becomes."""
 
 
 class ReadLimits(msgspec.Struct, frozen=True):
@@ -135,7 +137,7 @@ class Reader:
         self._need = 0
         left = MESSAGES_PER_TURN
         while not self.paused:
-            if not left and position < end:
+            if left <= 0 and position < end:
                 self._on_turn()
                 break
             begin = position + 2
@@ -168,6 +170,7 @@ class Reader:
             elif head & COMPRESSED and head & 0x80 and self.protocol is None:
                 message = _inflated(apply_mask(data[payload:stop], data[begin:payload]), self._limits.message_bytes)
                 position = stop
+                left -= len(message) // LARGE_BYTES
                 self._on_message(_text(message) if head & ~COMPRESSED == _FIN_TEXT else message)
             else:
                 frame = data[position:stop]
