@@ -75,6 +75,7 @@ class Limit:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._deadline.cancel()
+        del self._deadline  # it refers back to this
         # When others cancel the task too, it is theirs to end; as `asyncio.timeout` has it.
         if self._expired and self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
             raise TimeoutError from error
@@ -99,12 +100,15 @@ class _Queue:
         return deadline
 
     def _check(self) -> None:
-        self._timer = None
         now = self._loop.time()
-        while self.waiting:
-            oldest = next(iter(self.waiting))
-            if oldest.at > now:
-                self._timer = self._loop.call_at(oldest.at, self._check)
-                break
-            del self.waiting[oldest]
-            oldest.callback()
+        try:
+            while self.waiting:
+                oldest = next(iter(self.waiting))
+                if oldest.at > now:
+                    break
+                del self.waiting[oldest]
+                oldest.callback()
+        finally:  # a callback that raises is the loop's to tell of; the others have their time all the same
+            self._timer = None
+            if self.waiting:
+                self._timer = self._loop.call_at(next(iter(self.waiting)).at, self._check)

@@ -89,6 +89,9 @@ class Members:
 
     def learn(self, user: int, standing: Standing) -> None:
         """Remember what somebody is."""
+        known = self._known.get(user)
+        if known is not None:  # its read mark may be ahead of the database's
+            standing.read_seq = max(standing.read_seq, known.read_seq)
         self._known[user] = standing
 
     def forget(self, user: int) -> None:
@@ -140,10 +143,11 @@ class Memberships:
                     async with asyncio.timeout(QUERY_SECONDS):
                         await self._settle(together)
                 except DatabaseError as error:
+                    _end_leaves(together)
                     _fail(together, error)
                 except TimeoutError:
+                    _end_leaves(together)
                     _fail(together, Unavailable())
-                _end_leaves(together)
                 together = []
         finally:
             self._working = False
@@ -164,8 +168,7 @@ class Memberships:
         members = {asked.pair: asked.members for asked in together}
         if together[0].wish is _Wish.LEAVE:
             await self._store.remove_members(list(members))
-            for (_, user), of_room in members.items():
-                of_room.forget(user)
+            _end_leaves(together)
             _answer(together, set())
             return
         standings = await self._store.members(list(members))
@@ -188,8 +191,10 @@ def _answer(together: Sequence[_Asked], joined: set[Pair]) -> None:
 
 
 def _end_leaves(together: Sequence[_Asked]) -> None:
+    """Forget who left; where that failed the database may have done it all the same, and who asks next finds out."""
     for asked in together:
         if asked.wish is _Wish.LEAVE:
+            asked.members.forget(asked.user)
             asked.members.left(asked.user)
 
 

@@ -15,8 +15,8 @@ from services.chat.wire import EVERYTHING, Entry, array
 
 MOST_ENTRIES = 256
 """Messages of one room."""
-ANSWERS = 64
-"""Different answers that are kept between two events of a room."""
+ANSWERS = 2
+"""Different answers that are kept between two events of a room: everybody asks for the same page."""
 ENTRY_BYTES = 200
 """What an entry takes beside its text."""
 
