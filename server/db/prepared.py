@@ -12,10 +12,10 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from server.db.backends import Result, Statement
-from server.db.columns import ColumnExpression
+from server.db.columns import Column, ColumnExpression
 from server.db.compiler import Compiler
 from server.db.dialects import Dialect
-from server.db.errors import QueryError
+from server.db.errors import QueryError, ValidationError
 from server.db.expressions import Value
 from server.db.queries import Executor, Query
 from server.db.value_types import Codec, ValueType
@@ -25,17 +25,32 @@ T = TypeVar("T")
 
 
 class Parameter(Value[Any]):
-    """Stands for a value that a prepared query is given when it runs."""
+    """Stands for a value that a prepared query is given when it runs.
 
-    __slots__ = ("name",)
+    Args:
+        name: the value's name.
+        value_type: the value's type.
+        column: what it is written to, and so has to fit; None where it is compared.
+    """
 
-    def __init__(self, name: str, value_type: ValueType | None) -> None:
+    __slots__ = ("column", "name")
+
+    def __init__(self, name: str, value_type: ValueType, column: Column[Any] | None = None) -> None:
         super().__init__(self, value_type)
         self.name = name
+        self.column = column
+
+    def written_to(self, column: Column[Any]) -> Parameter:
+        """Return the same for what is written to a column."""
+        return Parameter(self.name, column.value_type, column)
 
     def compile(self, out: Compiler) -> None:
+        assert self.value_type is not None
         out.text(out.dialect.placeholder)
-        out.arguments.append(_Place(self.name, out.dialect.encoder(self.value_type) if self.value_type else None))
+        if self.column is None:
+            out.arguments.append(_Place(self.name, None, out.dialect.encoder(self.value_type)))
+        else:
+            out.arguments.append(_Place(self.name, self.column.validated, out.dialect.keeper(self.value_type)))
 
 
 def parameter(column: ColumnExpression[T], name: str) -> Any:
@@ -62,9 +77,9 @@ class Prepared(Generic[R]):
 
     def __init__(self, query: Query[R]) -> None:
         self.query = query
-        self._written: dict[Dialect, Sequence[Statement]] = {}
+        self._written: dict[Dialect, tuple[Sequence[Statement], frozenset[str]]] = {}
 
-    def __call__(self, db: Executor | None = None, **values: Any) -> Query[R]:
+    def __call__(self, db: Executor | None = None, /, **values: Any) -> Query[R]:
         """Return the query with the values of its parameters: to be awaited, or given to `atomic`.
 
         Args:
@@ -77,23 +92,22 @@ class Prepared(Generic[R]):
         """Return what runs.
 
         Raises:
-            QueryError: a value is missing, or of another type.
+            QueryError: a value is missing, one too many, of another type, or does not fit the column it is written to.
         """
         written = self._written.get(dialect)
         if written is None:
             written = self._written[dialect] = self._write(dialect)
-        try:
-            return [_filled(statement, values) for statement in written]
-        except KeyError as error:
-            raise QueryError(f"the prepared query has no value for {error.args[0]}") from None
-        except (TypeError, ValueError, msgspec.MsgspecError) as error:
-            raise QueryError(f"an argument of the prepared query {error}") from None
+        statements, names = written
+        filled = [_filled(statement, values) for statement in statements]
+        if len(values) > len(names):
+            raise QueryError(f"the prepared query has no parameter {', '.join(sorted(values.keys() - names))}")
+        return filled
 
-    def _write(self, dialect: Dialect) -> Sequence[Statement]:
+    def _write(self, dialect: Dialect) -> tuple[Sequence[Statement], frozenset[str]]:
         batch = self.query.batch(dialect)
         if batch is None or self.query.completes:
-            raise QueryError("a query that needs several round trips cannot be prepared")
-        return batch
+            raise QueryError("what locks rows, loads related ones or needs several round trips cannot be prepared")
+        return batch, frozenset(a.name for statement in batch for a in statement.arguments if type(a) is _Place)
 
 
 class _Bound(Query[R]):
@@ -120,17 +134,28 @@ class _Bound(Query[R]):
 
 
 class _Place:
-    """Where a value goes, and what turns it into what the driver takes."""
+    """Where a value goes, what checks that it fits its column, and what turns it into what the driver takes."""
 
-    __slots__ = ("encode", "name")
+    __slots__ = ("check", "encode", "name")
 
-    def __init__(self, name: str, encode: Codec | None) -> None:
+    def __init__(self, name: str, check: Codec | None, encode: Codec | None) -> None:
         self.name = name
+        self.check = check
         self.encode = encode
 
     def fill(self, values: Mapping[str, Any]) -> Any:
-        value = values[self.name]
-        return value if value is None or self.encode is None else self.encode(value)
+        try:
+            value = values[self.name]
+        except KeyError:
+            raise QueryError(f"the prepared query has no value for {self.name}") from None
+        try:
+            if self.check is not None:
+                value = self.check(value)
+            return value if value is None or self.encode is None else self.encode(value)
+        except ValidationError as error:
+            raise QueryError(f"{self.name} of the prepared query {error.reason}") from None
+        except (TypeError, ValueError, msgspec.MsgspecError) as error:
+            raise QueryError(f"{self.name} of the prepared query {error}") from None
 
 
 def _filled(statement: Statement, values: Mapping[str, Any]) -> Statement:

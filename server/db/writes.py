@@ -21,6 +21,7 @@ from server.db.emulation import (
 )
 from server.db.errors import QueryError
 from server.db.expressions import Expression, Truth, Value
+from server.db.prepared import Parameter
 from server.db.queries import Executor, Filtered, Query, Steps
 
 R = TypeVar("R")
@@ -351,15 +352,20 @@ def _given(row: Assigned | Table, owner: type[Table]) -> dict[Column[Any], Any]:
 
 
 def _expression(column: Column[Any], value: Any) -> Expression[Any]:
-    return value if isinstance(value, Expression) else Value(value, column.value_type)
+    return _written(column, value) if isinstance(value, Expression) else Value(value, column.value_type)
 
 
 def _assignment(column: ColumnExpression[Any], value: Any) -> tuple[Column[Any], Expression[Any]]:
     if column.column.immutable:
         raise column.column.invalid("is immutable")
-    if not isinstance(value, Expression):
-        value = Value(column.column.validated(value), column.column.value_type)
-    return column.column, value
+    if isinstance(value, Expression):
+        return column.column, _written(column.column, value)
+    return column.column, Value(column.column.validated(value), column.column.value_type)
+
+
+def _written(column: Column[Any], value: Expression[Any]) -> Expression[Any]:
+    """Let a parameter know what its value has to fit."""
+    return value.written_to(column) if isinstance(value, Parameter) else value
 
 
 def _versioned(

@@ -203,6 +203,19 @@ class Topic:
         while self._sealed and not self._delivering:
             self._deliver(len(self._sealed[0].subscriptions))
 
+    def delivered(self) -> asyncio.Future[None]:
+        """Return what is done when every subscriber here has what was published so far.
+
+        Order holds within a topic. Where something else has to come behind a publication, wait for this first.
+        """
+        delivered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._seal()
+        if self._sealed:
+            self._sealed[-1].waiting.append(delivered)
+        else:
+            delivered.set_result(None)
+        return delivered
+
     def deliver_part(self, most: int) -> int:
         """Deliver to so many subscribers at the most; returns to how many. This is `Topics`'s to call."""
         self._due = False
@@ -275,19 +288,26 @@ class Topic:
         finally:
             self._delivering = False
             if sealed.position >= len(sealed.subscriptions):
-                self._sealed.popleft()
+                self._sealed.popleft().done()
         return len(part)
 
 
 class _Sealed:
-    """A batch that is cut, those who were subscribed then, and how many of them have it already."""
+    """A batch that is cut, those who were subscribed then, how many of them have it, and who waits for the last."""
 
-    __slots__ = ("batch", "position", "subscriptions")
+    __slots__ = ("batch", "position", "subscriptions", "waiting")
 
     def __init__(self, batch: Batch, subscriptions: tuple[Subscription, ...]) -> None:
         self.batch = batch
         self.subscriptions = subscriptions
         self.position = 0
+        self.waiting: list[asyncio.Future[None]] = []
+
+    def done(self) -> None:
+        """Tell those who wait that everybody has it."""
+        for future in self.waiting:
+            if not future.done():
+                future.set_result(None)
 
 
 class Subscription:

@@ -20,6 +20,7 @@ from services.chat import wire
 from services.chat.membership import Members
 from services.chat.models import Room
 from services.chat.recent import Budget, Recent
+from services.chat.shared import Shared
 from services.chat.store import Draft, Store
 
 MAX_BATCH = 200
@@ -105,7 +106,7 @@ class LiveRoom:
         self._limit = limit
         self._warn = warn
         self._changed = changed
-        self._remembering = asyncio.Lock()
+        self._remembering: Shared[str, None] = Shared()
         self._queue: deque[Pending] = deque()
         self._pending: dict[tuple[int, str], Pending] = {}
         self._committing = False
@@ -257,11 +258,13 @@ class LiveRoom:
 
     async def remember(self) -> None:
         """Read the newest messages into memory, where they are not there: once for all who ask meanwhile."""
-        async with self._remembering:
-            floor = self.recent.floor
-            if floor and len(self.recent) < REMEMBERED:
-                start = max(0, floor - REMEMBERED)
-                self.recent.fill(await self._store.changed(self.row, start, floor, REMEMBERED), start, floor)
+        await self._remembering.get(self.name, self._remember)
+
+    async def _remember(self) -> None:
+        floor = self.recent.floor
+        if floor and len(self.recent) < REMEMBERED:
+            start = max(0, floor - REMEMBERED)
+            self.recent.fill(await self._store.changed(self.row, start, floor, REMEMBERED), start, floor)
 
     def _presence_changed(self, joined: list[wire.User], left: list[wire.User], present: int) -> None:
         event = wire.PresenceEvent(self.name, joined, left, present)

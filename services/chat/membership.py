@@ -116,11 +116,11 @@ class Memberships:
         spawn: runs the coroutine that asks the database.
     """
 
-    def __init__(self, store: Store, spawn: Callable[[Coroutine[Any, Any, None]], object]) -> None:
+    def __init__(self, store: Store, spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]) -> None:
         self._store = store
         self._spawn = spawn
         self._queue: deque[_Asked] = deque()
-        self._working = False
+        self._worker: asyncio.Task[None] | None = None
 
     def of(self, room: int) -> Members:
         """Return the members of a room, of which nothing is known yet."""
@@ -129,9 +129,9 @@ class Memberships:
     def ask(self, asked: _Asked) -> asyncio.Future[bool]:
         """Stand in the queue; this is `Members`'s to call."""
         self._queue.append(asked)
-        if not self._working:
-            self._working = True
-            self._spawn(self._work())
+        if self._worker is None or self._worker.done():
+            self._worker = self._spawn(self._work())
+            self._worker.add_done_callback(self._worked)
         return asked.done
 
     async def _work(self) -> None:
@@ -150,11 +150,16 @@ class Memberships:
                     _fail(together, Unavailable())
                 together = []
         finally:
-            self._working = False
-            together += self._queue
-            self._queue.clear()
             _end_leaves(together)
             _fail(together, Unavailable())  # nobody may wait for ever, whatever it was
+
+    def _worked(self, worker: asyncio.Task[None]) -> None:
+        """Tell those who still stand in the queue: the work has failed, or was cancelled before it began."""
+        if worker is self._worker:
+            rest = list(self._queue)
+            self._queue.clear()
+            _end_leaves(rest)
+            _fail(rest, Unavailable())
 
     def _take(self) -> list[_Asked]:
         """Take what can be asked together: leaves, or anything but leaves."""
@@ -165,29 +170,31 @@ class Memberships:
         return together
 
     async def _settle(self, together: Sequence[_Asked]) -> None:
-        members = {asked.pair: asked.members for asked in together}
+        pairs = list(dict.fromkeys(asked.pair for asked in together))
         if together[0].wish is _Wish.LEAVE:
-            await self._store.remove_members(list(members))
+            await self._store.remove_members(pairs)
             _end_leaves(together)
             _answer(together, set())
             return
-        standings = await self._store.members(list(members))
+        standings = await self._store.members(pairs)
         joining = {asked.pair for asked in together if asked.wish is _Wish.JOIN} - standings.keys()
         if joining:
             standings |= await self._store.add_members(sorted(joining))
-        for pair, standing in standings.items():
-            members[pair].learn(pair[1], standing)
+        for asked in together:
+            if asked.pair in standings:
+                asked.members.learn(asked.user, standings[asked.pair])
         _answer(together, joining)
 
 
 def _answer(together: Sequence[_Asked], joined: set[Pair]) -> None:
-    """Tell everybody that it is done; of those who joined twice, one is told that it was new."""
+    """Tell everybody that it is done; of those who joined twice and still wait, one is told that it was new."""
     for asked in together:
+        if asked.done.done():
+            continue  # cancelled
         new = asked.wish is _Wish.JOIN and asked.pair in joined
         if new:
             joined.remove(asked.pair)
-        if not asked.done.done():
-            asked.done.set_result(new)
+        asked.done.set_result(new)
 
 
 def _end_leaves(together: Sequence[_Asked]) -> None:

@@ -51,9 +51,7 @@ class Budget:
         self._used.move_to_end(recent)
         self.total += size
         while self.total > self._most and len(self._used) > 1:
-            oldest = next(iter(self._used))
-            self.leave(oldest)
-            oldest.forget()
+            next(iter(self._used)).forget()
 
     def look(self, recent: Recent) -> None:
         """Note that a room was of use."""
@@ -117,11 +115,11 @@ class Recent:
         self.floor = self.last
         self._entries.clear()
         self._answers.clear()
+        self._budget.leave(self)
 
     def close(self) -> None:
         """Leave the budget to others."""
         self.forget()
-        self._budget.leave(self)
 
     def snapshot(self, after: int | None, limit: int) -> Answer | None:
         """Answer a join from memory; None when that does not reach back far enough.
@@ -174,7 +172,7 @@ class Recent:
         # A message that is older than `floor` is here only where it was changed since: it has no neighbours.
         states = [entry for entry in self._states() if self.floor < entry.seq < before]
         states.sort(key=_by_seq)
-        if len(states) < limit and self.floor:
+        if self.floor and (len(states) < limit or before <= self.floor):
             return None
         more = len(states) > limit or self.floor > 0
         return Answer(array(states[len(states) - limit :] if limit < len(states) else states), whole=not more)

@@ -193,6 +193,7 @@ class Chat(RpcService):
         await live.members.look(user)
         if visibility == "public":
             self._everybody.publish(notification("room", live.seen_by(0)), Delivery.LATEST, room)
+            await self._everybody.delivered()  # what the room is to its owner comes behind what it is to anybody
         self._tell_devices(live, caller)
         return live.seen_by(user)
 

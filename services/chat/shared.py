@@ -14,7 +14,7 @@ class Shared(Generic[K, V]):
     """Answers questions; who asks what is being answered already waits for that answer."""
 
     def __init__(self) -> None:
-        self._turns: dict[K, _Turn[V]] = {}
+        self._turns: dict[K, asyncio.Future[tuple[V, ...]]] = {}
 
     async def get(self, question: K, answer: Callable[[], Awaitable[V]]) -> V:
         """Return the answer to a question.
@@ -23,27 +23,15 @@ class Shared(Generic[K, V]):
             question: equal for all who may share the answer.
             answer: finds it; what it raises is raised for the one who found that, and the next one tries.
         """
-        turn = self._turns.get(question)
-        if turn is None:
-            turn = self._turns[question] = _Turn()
-        turn.waiting += 1
+        while (turn := self._turns.get(question)) is not None:
+            found = await asyncio.shield(turn)  # all who wait go on in the same turn of the loop
+            if found:
+                return found[0]
+        turn = self._turns[question] = asyncio.get_running_loop().create_future()
+        found = ()
         try:
-            async with turn.lock:
-                if not turn.found:
-                    turn.found.append(await answer())
-                return turn.found[0]
+            found = (await answer(),)
+            return found[0]
         finally:
-            turn.waiting -= 1
-            if not turn.waiting:
-                del self._turns[question]
-
-
-class _Turn(Generic[V]):
-    """A question that is being answered, and how many wait for it."""
-
-    __slots__ = ("found", "lock", "waiting")
-
-    def __init__(self) -> None:
-        self.lock = asyncio.Lock()
-        self.found: list[V] = []
-        self.waiting = 0
+            del self._turns[question]
+            turn.set_result(found)

@@ -7,7 +7,7 @@ import gc
 
 import pytest
 
-from server.pubsub.presence import WINDOW_SECONDS, Presences
+from server.pubsub.presence import CROWD, MOST_WINDOWS, WINDOW_SECONDS, Presences
 from tests.server.pubsub.support import Clock, Recorder
 
 Change = tuple[list[str], list[str], int]
@@ -21,6 +21,12 @@ class Watcher:
 
     def __call__(self, joined: list[str], left: list[str], count: int) -> None:
         self.changes.append((joined, left, count))
+
+
+def until_told(clock: Clock) -> float:
+    """Return how long it is until the timer that runs."""
+    (timer,) = (timer for timer in clock._timers if not timer.cancelled)
+    return timer.at - clock.now
 
 
 @pytest.fixture
@@ -91,6 +97,55 @@ def test_many_joins_are_one_event(presences: Presences, clock: Clock, watcher: W
     clock.advance(WINDOW_SECONDS)
     assert watcher.changes == [([str(number) for number in range(1000)], [], 1000)]
     assert clock.running == 0
+
+
+@pytest.mark.parametrize(
+    ("members", "windows"),
+    [
+        (1, 1.0),
+        (CROWD, 1.0),
+        (2 * CROWD, 2.0),
+        (5 * CROWD // 2, 2.5),
+        (MOST_WINDOWS * CROWD, MOST_WINDOWS),
+        (10 * MOST_WINDOWS * CROWD, MOST_WINDOWS),
+    ],
+)
+def test_a_crowd_is_told_in_longer_windows(
+    presences: Presences, clock: Clock, watcher: Watcher, members: int, windows: float
+) -> None:
+    """With so many members a change waits for so many windows, who comes and who leaves, and is told once."""
+    presence = presences.presence("room")
+    entries = [presence.enter(number, str(number), Recorder()) for number in range(members - 1)]
+    clock.advance(MOST_WINDOWS * WINDOW_SECONDS)
+    presence.on_change(watcher)
+    presence.enter("new", "new", Recorder())
+    clock.advance((windows - 0.01) * WINDOW_SECONDS)
+    assert watcher.changes == []
+    entries.append(presence.enter("late", "late", Recorder()))
+    assert clock.running == 1
+    clock.advance(0.01 * WINDOW_SECONDS)
+    assert watcher.changes == [(["new", "late"], [], members + 1)]
+    assert clock.running == 0
+    entries.pop(0).leave()
+    assert until_told(clock) == pytest.approx(windows * WINDOW_SECONDS)
+    clock.advance(MOST_WINDOWS * WINDOW_SECONDS)
+    assert len(watcher.changes) == 2
+    assert watcher.changes[1][2] == members
+
+
+def test_a_crowd_that_comes_at_once_is_told_soon(presences: Presences, clock: Clock, watcher: Watcher) -> None:
+    """The window is as long as the crowd was when it began: into an empty room all come within a short one."""
+    presence = presences.presence("room")
+    presence.on_change(watcher)
+    entries = [presence.enter(number, str(number), Recorder()) for number in range(20 * CROWD)]
+    clock.advance(WINDOW_SECONDS)
+    assert [len(joined) for joined, _, _ in watcher.changes] == [20 * CROWD]
+    for entry in entries:
+        entry.leave()
+    clock.advance(WINDOW_SECONDS)
+    assert len(watcher.changes) == 1
+    clock.advance((MOST_WINDOWS - 1) * WINDOW_SECONDS)
+    assert [len(left) for _, left, _ in watcher.changes] == [0, 20 * CROWD]
 
 
 def test_coming_and_going_is_no_event(presences: Presences, clock: Clock, watcher: Watcher) -> None:

@@ -1,14 +1,17 @@
-"""Presence against a model: whoever applies the changes in order has the true members."""
+"""Presence against a model: whoever applies the changes in order has the true members, in a crowd too."""
 
 from __future__ import annotations
 
 from typing import Any
+from unittest import mock
 
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
 
-from server.pubsub.presence import WINDOW_SECONDS, Entry, Presences
+from server.pubsub import presence
+from server.pubsub.presence import MOST_WINDOWS, WINDOW_SECONDS, Entry, Presences
 from tests.server.pubsub.support import Clock, Recorder
+from tests.server.pubsub.test_presence import until_told
 
 members = st.integers(1, 4)
 
@@ -29,6 +32,8 @@ class PresenceMachine(RuleBasedStateMachine):
     """Members with several connections come, leave, are lost, and look around."""
 
     entries = Bundle("entries")
+    longest = 1
+    """Windows that a change may wait."""
 
     @initialize()
     def start(self) -> None:
@@ -88,7 +93,7 @@ class PresenceMachine(RuleBasedStateMachine):
             self.viewers.append(viewer)
             self.presence.on_change(viewer)
 
-    @rule(part=st.sampled_from([0.4, 1.0]))
+    @rule(part=st.sampled_from([0.375, 1.0]))
     def wait(self, part: float) -> None:
         self.clock.advance(part * WINDOW_SECONDS)
 
@@ -99,14 +104,42 @@ class PresenceMachine(RuleBasedStateMachine):
         assert self.clock.running <= 1
 
     @invariant()
+    def no_change_waits_too_long(self) -> None:
+        assert self.clock.running == 0 or until_told(self.clock) <= self.longest * WINDOW_SECONDS
+
+    @invariant()
     def idle_means_all_is_told(self) -> None:
         if self.clock.running == 0:
             assert set(self.told) == self.true_members
             assert all(viewer.members == self.true_members for viewer in self.viewers)
 
     def teardown(self) -> None:
-        self.clock.advance(WINDOW_SECONDS)
+        self.clock.advance(self.longest * WINDOW_SECONDS)
+        assert self.clock.running == 0
         self.idle_means_all_is_told()
 
 
+class CrowdMachine(PresenceMachine):
+    """The same where one member is more than a crowd, so that windows are now long, now short."""
+
+    longest = MOST_WINDOWS
+
+    @initialize()
+    def start(self) -> None:
+        self.crowd = mock.patch.object(presence, "CROWD", 0.5)
+        self.crowd.start()
+        super().start()
+
+    @rule()
+    def wait_long(self) -> None:
+        self.clock.advance(MOST_WINDOWS * WINDOW_SECONDS)
+        assert self.clock.running == 0
+
+    def teardown(self) -> None:
+        if hasattr(self, "crowd"):
+            super().teardown()
+            self.crowd.stop()
+
+
 TestPresenceMachine = PresenceMachine.TestCase
+TestCrowdMachine = CrowdMachine.TestCase

@@ -395,3 +395,30 @@ async def test_the_loop_has_its_turn_between_two_parts(monkeypatch: pytest.Monke
         await asyncio.sleep(0)
     assert set(seen) == {number * PART for number in range(10)}
     topics.stop()
+
+
+async def test_who_waits_for_the_last_knows_that_everybody_has_it(
+    topic: Topic, ticks: Ticks, crowd: list[Recorder]
+) -> None:
+    """`delivered` is done with the last part of what was published before, whatever is published afterwards."""
+    topic.publish("before")
+    delivered = topic.delivered()
+    topic.publish("after")
+    for done in (False, False, True):
+        ticks.tick()
+        assert delivered.done() is done
+    assert all(recorder.received for recorder in crowd)
+    assert not all(len(recorder.received) == 2 for recorder in crowd)
+    run_out(ticks)
+    assert all(len(recorder.received) == 2 for recorder in crowd)
+
+
+async def test_nobody_waits_for_nothing(topic: Topic, ticks: Ticks, crowd: list[Recorder]) -> None:
+    """`delivered` is done at once where nothing is on its way, and a wait that was given up on hinders nobody."""
+    assert topic.delivered().done()
+    topic.publish("something")
+    given_up, kept = topic.delivered(), topic.delivered()
+    given_up.cancel()
+    run_out(ticks)
+    assert kept.done()
+    assert not kept.cancelled()

@@ -11,6 +11,7 @@ import pytest
 
 from server import Conflict, ConnectionClosed, InvalidParams, NotAllowed, NotFound, TooManyRequests
 from server.errors import MethodNotFound
+from server.pubsub import topics
 from server.service.harness import Client, ServiceHarness
 from services.chat import Chat, service
 from services.chat.store import Pair, Standing, Store
@@ -48,6 +49,22 @@ async def test_creating_a_room(ann: Client, ben: Client) -> None:
         await ben.call("rooms.create", room="garden")
     assert {r["room"] for r in (await ben.call("rooms.list"))["rooms"]} == {"garden", "lobby"}
     assert (await ann.call("rooms.create", room="untitled"))["title"] == "untitled"
+
+
+async def test_a_creators_devices_learn_last_that_they_own_it(
+    chat: ServiceHarness[Chat], ann: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a room is to everybody never comes behind what it is to its owner, on whichever device."""
+    monkeypatch.setattr(topics, "PART", 1)
+    phone = await chat.connect(ann.user)
+    for _ in range(5):
+        await chat.connect()
+    room = await ann.call("rooms.create", room="garden")
+    assert room["role"] == "owner"
+    assert (await ann.event("room"))["role"] is None  # it came before the answer: nothing follows that
+    assert [(await phone.event("room"))["role"] for _ in range(2)] == [None, "owner"]
+    await ann.call("rooms.create", room="shed")
+    assert (await ann.event("room"))["room"] == "shed"
 
 
 @pytest.mark.parametrize("name", ["", "-a", "A", "a b", "a" * 41, "ä", "a/b", "../x", "a\n", 3, None])

@@ -1,8 +1,9 @@
-"""The chat's queries use their indexes: their cost does not grow with the room."""
+"""The chat's queries: what they write and find, and that they use their indexes: no cost grows with the room."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from server import User
 from server.auth.accounts import MIGRATIONS
 from server.db import Database, Statement, UniqueViolation, now
+from server.db.writes import Insert
 from services.chat import store as store_module
 from services.chat import wire
 from services.chat.models import Room
@@ -119,12 +121,106 @@ async def test_appending_numbers_from_the_rooms_counter(db: Database, room: Room
     ]
 
 
+async def test_batches_of_every_size(db: Database, room: Room) -> None:
+    """Of one to forty messages in one go each has the next number, in the order given, with all that belongs to it."""
+    store = Store(db)
+    drafts: list[Draft] = []
+    for size in range(1, 41):
+        batch = [
+            Draft(
+                (ANN, BEN)[(size + n) % 2],
+                f"{size}/{n}",
+                f"tea {n} of {size} \N{TEACUP WITHOUT HANDLE}",
+                now(),
+                n or None,
+            )
+            for n in range(size)
+        ]
+        drafts += batch
+        assert await store.append(room.id, batch) == len(drafts)
+    messages = [message_of(entry) for entry in await store.changed(room, 0, EVERYTHING, 1000)]
+    assert [(m.seq, m.rev, m.user, m.text, m.sent_at, m.reply_to, m.edited_at) for m in messages] == [
+        (seq, seq, d.user, d.text, d.sent_at, d.reply_to, None) for seq, d in enumerate(drafts, start=1)
+    ]
+    sent = await store.sent(drafts)
+    assert [sent[d.user.id, d.nonce].seq for d in drafts] == list(range(1, len(drafts) + 1))
+    assert await Room.select(db, Room.last_rev).where(Room.id == room.id).scalar() == len(drafts)
+
+
+async def test_rooms_at_once_keep_their_numbers(db: Database, room: Room) -> None:
+    """Batches of two rooms that are written at the same time have their own rooms' numbers, each batch together."""
+    store = Store(db)
+    other = await store.create_room(Room(name="other"), None)
+    assert other is not None
+    batches = [
+        (where.id, [draft(f"{where.name} {n}/{m}") for m in range(n)]) for n in range(1, 12) for where in (room, other)
+    ]
+    lasts = await asyncio.gather(*(store.append(room_id, batch) for room_id, batch in batches))
+    for where in (room, other):
+        page = await store.page(where, EVERYTHING, 1000)
+        assert [entry.seq for entry in page] == list(range(1, 67))
+        texts = [message_of(entry).text for entry in page]
+        for (room_id, batch), last in zip(batches, lasts, strict=True):
+            if room_id == where.id:
+                assert texts[last - len(batch) : last] == [d.text for d in batch]
+
+
+async def test_statements_are_written_once_for_each_size(
+    db: Database, room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A batch is as few inserts as there are ones in its size; of each size the text is written once for all."""
+    store = Store(db)
+    ran: list[Statement] = []
+    write = db._backend.write
+
+    async def note(statements: Sequence[Statement]) -> Any:
+        ran.extend(statements)
+        return await write(statements)
+
+    monkeypatch.setattr(db._backend, "write", note)
+    known: dict[int, str] = {}
+    for turn in range(2):
+        for size in (1, 2, 3, 7, 8, 21, 40):
+            ran.clear()
+            await store.append(room.id, [draft(f"{turn}/{size}/{n}") for n in range(size)])
+            inserts = [statement for statement in ran if statement.sql.startswith("INSERT")]
+            sizes = [1 << bit for bit in range(6, -1, -1) if size >> bit & 1]
+            assert len(inserts) == len(sizes)
+            for part, statement in zip(sizes, inserts, strict=True):
+                assert known.setdefault(part, statement.sql) is statement.sql
+                assert not any("text of" in text for text in known.values())
+        if turn == 0:
+            monkeypatch.setattr(Insert, "compile_statement", lambda *_: pytest.fail("it is written again"))
+    assert sorted(known) == [1, 2, 4, 8, 16, 32]
+
+
+async def test_many_memberships_in_one_query(db: Database, room: Room) -> None:
+    """Of many pairs of rooms and users, just those are looked for, added and ended, whatever rooms they are of."""
+    store = Store(db)
+    other = await store.create_room(Room(name="other"), None)
+    assert other is not None
+    await User.insert_many(db, [{User.name: f"user {number}"} for number in range(3, 101)])
+    pairs = [(where.id, user) for where in (room, other) for user in range(1, 101)]
+    some, rest = pairs[::3], [pair for pair in pairs if pair not in pairs[::3]]
+    assert await store.members(pairs) == {}
+    assert await store.add_members(some) == {pair: Standing("member", 0) for pair in some}
+    assert (await store.members(pairs)).keys() == set(some)
+    assert (await store.add_members(pairs)).keys() == set(pairs)
+    assert (await store.members([*rest, (10**6, 1), (room.id, 10**6)])).keys() == set(rest)
+    await store.remove_members([*rest, (10**6, 1)])
+    assert (await store.members(pairs)).keys() == set(some)
+    await store.remove_members(pairs)
+    assert await store.members(pairs) == {}
+
+
 async def test_a_batch_is_written_whole_or_not_at_all(db: Database, room: Room) -> None:
-    """One nonce that was used before refuses its whole batch, and uses up no number."""
+    """One nonce that was used before refuses its whole batch, in which insert it ever is, and uses up no number."""
     store = Store(db)
     await store.append(room.id, [draft("a")])
     with pytest.raises(UniqueViolation):
         await store.append(room.id, [draft("b"), draft("a"), draft("c")])
+    with pytest.raises(UniqueViolation):
+        await store.append(room.id, [*(draft(f"b{number}") for number in range(6)), draft("a")])
     assert await store.append(room.id, [draft("a", BEN)]) == 2
     assert [message_of(entry).user for entry in await store.page(room, EVERYTHING, 10)] == [ANN, BEN]
     assert set(await store.sent([draft("a"), draft("b"), draft("a", BEN)])) == {(1, "a"), (2, "a")}
