@@ -497,6 +497,7 @@ async def test_how_it_describes_itself(db: Database) -> None:
     plain = Author.select(db, Author.id, Author.name).where(Author.name == "ann")
     assert (bound.sql, bound.arguments, str(bound)) == (plain.sql, plain.arguments, str(plain))
     assert NAMED(name="ann").sql == str(plain.sql).replace("%s", "?")
+    assert not bound.writes
     assert not bound.statement(db.dialect).writes
     drop = prepare(Author.delete_from(None).where(Author.name == parameter(Author.name, "name")))
     assert drop(name="ann").statement(db.dialect).writes
