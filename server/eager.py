@@ -62,7 +62,7 @@ class _Eager(Coroutine[Any, Any, T]):
 
     def take(self) -> asyncio.Task[T] | None:
         """Run up to the first wait; see `start`."""
-        tasks._enter_task(self._loop, self)  # type: ignore[arg-type]  # noqa: SLF001 as above
+        tasks._enter_task(self._loop, self)  # type: ignore[arg-type]  # noqa: SLF001 as above; this is the task for now
         try:
             self._waits_for = self._context.run(self._coroutine.send, None)
         except StopIteration:
@@ -72,7 +72,7 @@ class _Eager(Coroutine[Any, Any, T]):
             self._done = True
             raise
         finally:
-            tasks._leave_task(self._loop, self)  # type: ignore[arg-type]  # noqa: SLF001 as above
+            tasks._leave_task(self._loop, self)  # type: ignore[arg-type]  # noqa: SLF001 as above; this is the task for now
         self._blocking = bool(getattr(self._waits_for, "_asyncio_future_blocking", False))
         if self._blocking:
             # Until the task takes it, in the next turn of the loop, others may wait for the same future.
@@ -121,7 +121,7 @@ class _Eager(Coroutine[Any, Any, T]):
     def _go_on(self, step: Callable[[Any], Any], value: Any) -> Any:
         task = self._real()
         tasks._leave_task(self._loop, task)  # noqa: SLF001 as above
-        tasks._enter_task(self._loop, self)  # type: ignore[arg-type]  # noqa: SLF001 as above
+        tasks._enter_task(self._loop, self)  # type: ignore[arg-type]  # noqa: SLF001 as above; this is the task for now
         try:
             return step(value)
         except BaseException:
@@ -129,7 +129,7 @@ class _Eager(Coroutine[Any, Any, T]):
             self._task = None  # the task and this refer to each other
             raise
         finally:
-            tasks._leave_task(self._loop, self)  # type: ignore[arg-type]  # noqa: SLF001 as above
+            tasks._leave_task(self._loop, self)  # type: ignore[arg-type]  # noqa: SLF001 as above; this is the task for now
             tasks._enter_task(self._loop, task)  # noqa: SLF001 as above
             del task, value  # an error keeps this frame
 

@@ -182,7 +182,7 @@ async def test_compressed_messages_are_read() -> None:
         async with server(topic, compression="deflate") as port:
             result = (await load(port, options))[-1]
     except BenchError as error:
-        if "zlib was not there" not in str(error):
+        if "zlib was not there" not in str(error) or os.environ.get("CI") == "true":
             raise
         pytest.skip(str(error))
     assert topic.heard > 5
