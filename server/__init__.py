@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from server.net.identity import Identity
     from server.net.limits import RateLimiter
     from server.pubsub.delivery import Delivery
+    from server.pubsub.peers import Channel, Peers
     from server.pubsub.presence import Presence
     from server.pubsub.topics import Subscription, Topic
     from server.service.base import Service
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Caller": "server.service.rpc",
+    "Channel": "server.pubsub.peers",
     "Conflict": "server.errors",
     "Connection": "server.net.connection",
     "ConnectionClosed": "server.errors",
@@ -45,6 +47,7 @@ _HOMES = {
     "NotAllowed": "server.errors",
     "NotFound": "server.errors",
     "NotLoggedIn": "server.errors",
+    "Peers": "server.pubsub.peers",
     "Presence": "server.pubsub.presence",
     "RateLimiter": "server.net.limits",
     "RpcError": "server.errors",
@@ -61,6 +64,7 @@ _HOMES = {
 
 __all__ = [
     "Caller",
+    "Channel",
     "Conflict",
     "Connection",
     "ConnectionClosed",
@@ -71,6 +75,7 @@ __all__ = [
     "NotAllowed",
     "NotFound",
     "NotLoggedIn",
+    "Peers",
     "Presence",
     "RateLimiter",
     "RpcError",

@@ -21,6 +21,7 @@ from server.net.deflate import compressor
 from server.net.frames import encode
 from server.net.listener import Listener
 from server.pubsub.local import LocalBroker
+from server.pubsub.peers import Peers
 from server.pubsub.presence import Presences
 from server.pubsub.topics import Topics
 from server.service.host import ServiceHost
@@ -55,6 +56,7 @@ class Switchboard:
         self._broker = LocalBroker()
         least = settings.server.compress_bytes
         self._topics = Topics(encode, self._broker, compress=compressor(least) if least else None)
+        self._peers = Peers(self._broker)
         self._presences = Presences()
         self._host: ServiceHost | None = None
         self._listener: Listener | None = None
@@ -72,7 +74,8 @@ class Switchboard:
         await db.migrate("auth", MIGRATIONS)
         accounts = self._accounts = Accounts(db, settings.auth)
         await self._broker.start()
-        host = self._host = ServiceHost(settings, db, self._topics, self._presences)
+        self._peers.start()
+        host = self._host = ServiceHost(settings, db, self._topics, self._presences, self._peers)
         accounts.on_revoked(host.close_session)
         application = create_application(settings, accounts, host, db, self._broker)
         listener = Listener(settings, application, Gate(host, accounts, settings.server.origins))
@@ -93,6 +96,7 @@ class Switchboard:
         if self._host is not None:
             await self._host.stop()
         self._presences.stop()
+        self._peers.stop()
         self._topics.stop()
         await self._broker.stop()
         if self._accounts is not None:

@@ -61,6 +61,8 @@ class ServerSettings(_Table, frozen=True):
     heartbeat_seconds: Seconds = 20
     close_seconds: PositiveSeconds = 5
     stop_seconds: PositiveSeconds = 8
+    drain_seconds: Seconds = 5
+    memory: Count = 0
     reconnect_min_seconds: PositiveSeconds = 0.5
     reconnect_max_seconds: PositiveSeconds = 30
 
@@ -73,9 +75,19 @@ class DatabaseSettings(_Table, frozen=True):
 
 
 class BrokerSettings(_Table, frozen=True):
-    """`[broker]`: what carries publications between processes."""
+    """`[broker]`: what carries publications between processes: nothing but this machine, or NATS servers.
+
+    Args:
+        url: `local`, or one or more `nats://HOST:PORT`, separated by commas.
+        prefix: what subjects begin with, so that several Switchboards can share a NATS.
+        credentials: file with the NATS user's credentials (a JWT and its seed).
+        tls_ca: file with the authority that signed the certificates of NATS servers.
+    """
 
     url: str = "local"
+    prefix: str = "switchboard"
+    credentials: str = ""
+    tls_ca: str = ""
 
 
 class AuthSettings(_Table, frozen=True):

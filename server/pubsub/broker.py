@@ -29,7 +29,7 @@ class BrokerHealth(msgspec.Struct, frozen=True):
 class Broker(Protocol):
     """Carries publications between processes; delivery within a process is the topic's own work.
 
-    A broker is fast, not safe: it may drop, repeat or reorder. Nothing but `start` and `stop` waits.
+    A broker is fast, not safe: it may drop, repeat or reorder. Nothing but `start`, `stop` and `settled` waits.
     """
 
     async def start(self) -> None:
@@ -46,6 +46,18 @@ class Broker(Protocol):
 
     def unsubscribe(self, subject: str, receiver: Receiver) -> None:
         """Withdraw what `subscribe` announced."""
+
+    def heard(self, subject: str, origin: Receiver) -> bool:
+        """Tell whether a publication may reach another receiver than `origin`: what nobody hears need not be made."""
+
+    async def settled(self) -> None:
+        """Wait until every subscription so far is in effect, so that nothing published from now on is missed.
+
+        It waits for a bounded time, and returns all the same where the broker is away: that is a gap, see `on_gap`.
+        """
+
+    def on_gap(self, callback: Callable[[], None]) -> None:
+        """Call `callback` whenever publications of other processes may have been lost: time to read the database."""
 
     def health(self) -> BrokerHealth:
         """Say how the broker is, from memory."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from server.pubsub.broker import BrokerHealth, Receiver
 from server.pubsub.delivery import Publication
 
@@ -37,6 +39,16 @@ class LocalBroker:
         receivers.remove(receiver)
         if not receivers:
             del self._receivers[subject]
+
+    def heard(self, subject: str, origin: Receiver) -> bool:
+        """Tell whether another hub has a receiver."""
+        return any(receiver != origin for receiver in self._receivers.get(subject, ()))
+
+    async def settled(self) -> None:
+        """Subscriptions are in effect at once."""
+
+    def on_gap(self, callback: Callable[[], None]) -> None:
+        """Nothing is ever lost here."""
 
     def health(self) -> BrokerHealth:
         """Return that all is well: there is nothing that could be away."""

@@ -15,6 +15,7 @@ from server.deadlines import Deadlines, Limit
 from server.errors import ConnectionClosed
 from server.log import Log
 from server.net.connection import Connection
+from server.pubsub.peers import Channel, Peers
 from server.pubsub.presence import Presence, Presences
 from server.pubsub.topics import Topic, Topics
 from server.service.incidents import Incidents
@@ -44,6 +45,7 @@ class ServiceContext(msgspec.Struct, frozen=True):
         db: the database.
         topics: this process's topics.
         presences: this process's presences.
+        peers: the other processes.
         incidents: where its failures are written down.
     """
 
@@ -53,6 +55,7 @@ class ServiceContext(msgspec.Struct, frozen=True):
     db: Database
     topics: Topics
     presences: Presences
+    peers: Peers
     incidents: Incidents
 
 
@@ -122,6 +125,15 @@ class Service:
     def presence(self, name: str) -> Presence:
         """Return the presence of this name; a presence of the same name of another service is another one."""
         return self.context.presences.presence(f"{self.name}/{name}")
+
+    def channel(self, name: str) -> Channel:
+        """Return the channel of this name to the other processes, here and on other machines, that run this service."""
+        return self.context.peers.channel(f"{self.name}/{name}")
+
+    @property
+    def peers(self) -> Peers:
+        """The other processes: whether one is gone, and whether something of theirs may have been missed."""
+        return self.context.peers
 
     def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Run a coroutine beside the clients; it is cancelled, and awaited, when the service has stopped.

@@ -25,7 +25,9 @@ from server.log import Log
 from server.net.connection import Closed, Connection
 from server.net.frames import encode
 from server.net.identity import Identity, Role
+from server.pubsub.broker import Broker
 from server.pubsub.local import LocalBroker
+from server.pubsub.peers import Peers
 from server.pubsub.presence import Presences
 from server.pubsub.topics import Topics
 from server.service.base import Service, ServiceContext
@@ -52,6 +54,7 @@ class ServiceHarness(Generic[S]):
         name: its name in config.toml; by default the class's, in lower case.
         server: the network's settings.
         database: URL of the database; by default a fresh one in memory.
+        broker: harnesses that share one behave as several processes do, where they share a database too.
 
     Attributes:
         service: the service, started.
@@ -69,13 +72,16 @@ class ServiceHarness(Generic[S]):
         name: str = "",
         server: ServerSettings | None = None,
         database: str = "sqlite://:memory:",
+        broker: Broker | None = None,
     ) -> None:
         self.name = name or service.__name__.lower()
         self._cls = service
         self._options = options or {}
         self._server = server or ServerSettings()
         self._database = database
-        self._topics = Topics(encode, LocalBroker())
+        self._broker = broker or LocalBroker()
+        self._topics = Topics(encode, self._broker)
+        self._peers = Peers(self._broker)
         self._presences = Presences(window_seconds=PRESENCE_SECONDS)
         self._incidents = _Recorded(Log(f"service.{self.name}"))
         self._clients: list[Client] = []
@@ -98,9 +104,17 @@ class ServiceHarness(Generic[S]):
                 await self.db.migrate(self.name, migrations)
             self.service = self._cls(
                 ServiceContext(
-                    self.name, settings, self._server, self.db, self._topics, self._presences, self._incidents
+                    self.name,
+                    settings,
+                    self._server,
+                    self.db,
+                    self._topics,
+                    self._presences,
+                    self._peers,
+                    self._incidents,
                 )
             )
+            self._peers.start()
             await self.service.start()
         except BaseException:
             await self.db.close()
@@ -117,6 +131,7 @@ class ServiceHarness(Generic[S]):
         finally:
             await self.service.end_spawned()
             self._presences.stop()
+            self._peers.stop()
             self._topics.stop()
             await self.db.close()
 

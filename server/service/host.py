@@ -12,6 +12,7 @@ from server.log import Log
 from server.net.connection import Connection
 from server.net.handshake import Admission, Refusal
 from server.net.identity import Identity
+from server.pubsub.peers import Peers
 from server.pubsub.presence import Presences
 from server.pubsub.topics import Topics
 from server.service.base import Service
@@ -39,12 +40,13 @@ class ServiceHost:
         db: the database.
         topics: this process's topics.
         presences: this process's presences.
+        peers: the other processes.
     """
 
-    def __init__(self, settings: Settings, db: Database, topics: Topics, presences: Presences) -> None:
+    def __init__(self, settings: Settings, db: Database, topics: Topics, presences: Presences, peers: Peers) -> None:
         self._base = settings.base
         self._mounted = {
-            service.name: Mounted(service, settings.server, db, topics, presences)
+            service.name: Mounted(service, settings.server, db, topics, presences, peers)
             for service in settings.services.values()
         }
         self._by_path = {mounted.settings.path: mounted for mounted in self._mounted.values()}

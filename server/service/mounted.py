@@ -13,6 +13,7 @@ from server.db import Database, UnusableDatabase
 from server.errors import ServiceError
 from server.log import Log
 from server.net.connection import Connection
+from server.pubsub.peers import Peers
 from server.pubsub.presence import Presences
 from server.pubsub.topics import Topics
 from server.service.base import INTERNAL_ERROR, Service, ServiceContext
@@ -73,6 +74,7 @@ class Mounted:
         db: the database.
         topics: this process's topics.
         presences: this process's presences.
+        peers: the other processes.
 
     Attributes:
         state: what it does.
@@ -83,7 +85,13 @@ class Mounted:
     """
 
     def __init__(
-        self, settings: ServiceSettings, server: ServerSettings, db: Database, topics: Topics, presences: Presences
+        self,
+        settings: ServiceSettings,
+        server: ServerSettings,
+        db: Database,
+        topics: Topics,
+        presences: Presences,
+        peers: Peers,
     ) -> None:
         self.settings = settings
         self.state = State.STARTING
@@ -97,6 +105,7 @@ class Mounted:
         self._db = db
         self._topics = topics
         self._presences = presences
+        self._peers = peers
         self._problem = ""
         self._incidents = Incidents(Log(f"service.{settings.name}"))
 
@@ -165,7 +174,9 @@ class Mounted:
         own, problems = decode_settings(self.settings, found.cls)
         if problems:
             raise ServiceError(self.name, "; ".join(problems))
-        context = ServiceContext(self.name, own, self._server, self._db, self._topics, self._presences, self._incidents)
+        context = ServiceContext(
+            self.name, own, self._server, self._db, self._topics, self._presences, self._peers, self._incidents
+        )
         try:
             return found.cls(context)
         except (Exception, SystemExit) as error:

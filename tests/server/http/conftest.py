@@ -19,6 +19,7 @@ from server.http.gate import Gate
 from server.net.frames import encode
 from server.net.listener import Listener
 from server.pubsub.local import LocalBroker
+from server.pubsub.peers import Peers
 from server.pubsub.presence import Presences
 from server.pubsub.topics import Topics
 from server.service.host import ServiceHost
@@ -86,7 +87,7 @@ def serve(tmp_path: Path) -> Serve:
             accounts = Accounts(db, settings.auth, Passwords(CHEAPEST))
             broker = LocalBroker()
             topics, presences = Topics(encode, broker), Presences()
-            host = ServiceHost(settings, db, topics, presences)
+            host = ServiceHost(settings, db, topics, presences, Peers(LocalBroker()))
             accounts.on_revoked(host.close_session)
             application = create_application(settings, accounts, host, db, broker)
             listener = Listener(settings, application, Gate(host, accounts, settings.server.origins))

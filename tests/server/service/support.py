@@ -21,6 +21,7 @@ from server.net.handshake import Admission, Handshake, Refusal
 from server.net.identity import Identity
 from server.net.listener import Listener
 from server.pubsub.local import LocalBroker
+from server.pubsub.peers import Peers
 from server.pubsub.presence import Presences
 from server.pubsub.topics import Topics
 from server.service.base import ServiceContext
@@ -63,7 +64,7 @@ async def hosting(settings: Settings) -> AsyncIterator[ServiceHost]:
     """Run the services of a configuration, with a database in memory."""
     topics, presences = Topics(encode, LocalBroker()), Presences(window_seconds=0.01)
     async with await Database.open("sqlite://:memory:") as db:
-        host = ServiceHost(settings, db, topics, presences)
+        host = ServiceHost(settings, db, topics, presences, Peers(LocalBroker()))
         try:
             await host.start()
             yield host
@@ -130,6 +131,7 @@ def context(db: Any = None, **server: Any) -> ServiceContext:
         db,
         Topics(encode, LocalBroker()),
         Presences(),
+        Peers(LocalBroker()),
         Incidents(Log("service.service")),
     )
 

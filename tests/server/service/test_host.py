@@ -16,6 +16,7 @@ from server.db import Database, NewerSchema
 from server.net.frames import encode
 from server.net.handshake import Admission, Refusal
 from server.pubsub.local import LocalBroker
+from server.pubsub.peers import Peers
 from server.pubsub.presence import Presences
 from server.pubsub.topics import Topics
 from server.service import host as host_module
@@ -237,7 +238,7 @@ async def test_stop_while_starting(tmp_path: Path) -> None:
     switch(tmp_path, "hangs", "True", "await asyncio.Event().wait()")
     settings = settings_for(tmp_path, hangs={}, dice={})
     async with await Database.open("sqlite://:memory:") as db, asyncio.timeout(WAIT_SECONDS):
-        host = ServiceHost(settings, db, Topics(encode, LocalBroker()), Presences())
+        host = ServiceHost(settings, db, Topics(encode, LocalBroker()), Presences(), Peers(LocalBroker()))
         starting = asyncio.ensure_future(host.start())
         await eventually(lambda: host.statuses()["dice"].state is State.RUNNING)
         await host.stop()
@@ -250,7 +251,13 @@ async def test_a_service_that_does_not_stop_well(tmp_path: Path, stop: str, capl
     """A `stop` that raises or hangs is named, and the others are stopped all the same."""
     switch(tmp_path, "sulky", stop=stop)
     async with await Database.open("sqlite://:memory:") as db:
-        host = ServiceHost(settings_for(tmp_path, sulky={}, dice={}), db, Topics(encode, LocalBroker()), Presences())
+        host = ServiceHost(
+            settings_for(tmp_path, sulky={}, dice={}),
+            db,
+            Topics(encode, LocalBroker()),
+            Presences(),
+            Peers(LocalBroker()),
+        )
         await host.start()
         await host.stop(0.01)
         assert {status.state for status in host.statuses().values()} == {State.STOPPED}
@@ -357,7 +364,9 @@ async def test_a_database_that_is_too_new(tmp_path: Path) -> None:
     write_notes(older, MIGRATION.format(table="notes"))
     async with await Database.open(f"sqlite:///{tmp_path / 'file.db'}") as db:
         for base in (newer, older):
-            host = ServiceHost(settings_for(base, notes={}), db, Topics(encode, LocalBroker()), Presences())
+            host = ServiceHost(
+                settings_for(base, notes={}), db, Topics(encode, LocalBroker()), Presences(), Peers(LocalBroker())
+            )
             try:
                 if base is newer:
                     await host.start()
