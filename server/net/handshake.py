@@ -9,6 +9,7 @@ import msgspec
 from websockets.datastructures import Headers, MultipleValuesError
 
 from server.net.connection import Connection
+from server.net.handover import Passenger
 from server.net.identity import Identity
 
 
@@ -93,5 +94,19 @@ class Refusal(msgspec.Struct, frozen=True):
     text: str
 
 
-Gate = Callable[[Handshake], Awaitable[Admission | Refusal]]
+class HandOver(msgspec.Struct, frozen=True):
+    """Another process serves the client.
+
+    Args:
+        take: called once with the client, when nothing here watches its socket any more; it is the taker's then.
+        identity: who it is; None when nobody is logged in.
+    """
+
+    take: Callable[[Passenger], None]
+    identity: Identity | None = None
+
+
+Decision = Admission | Refusal | HandOver
+
+Gate = Callable[[Handshake], Awaitable[Decision]]
 """Decides about a handshake; the application supplies it. It runs under the handshake's deadline."""

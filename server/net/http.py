@@ -19,9 +19,10 @@ from websockets.http11 import Request
 
 from server.deadlines import Deadline
 from server.net.addresses import address_key, client_address, client_is_secure, is_proxy
-from server.net.front import Front
+from server.net.answers import plain_response
+from server.net.front import ListeningFront
 from server.net.handshake import Handshake
-from server.net.protocol import WebSocketProtocol, plain_response
+from server.net.protocol import WebSocketProtocol
 
 SURPLUS_SECONDS = 1.0
 """How long a socket over the cap may take to say something and be told so."""
@@ -36,7 +37,7 @@ class HttpProtocol(HttpToolsProtocol):
         front: what all sockets of a listener share.
     """
 
-    def __init__(self, front: Front) -> None:
+    def __init__(self, front: ListeningFront) -> None:
         super().__init__(config=front.config, server_state=front.server_state, app_state={})
         self._front = front
         self._peer = ""
@@ -183,7 +184,7 @@ class HttpProtocol(HttpToolsProtocol):
         websocket = WebSocketProtocol(self._front, self.transport)
         websocket.address_key, self._address_key = self._address_key, None
         self.transport.set_protocol(websocket)
-        websocket.begin(request, handshake, rest)
+        websocket.begin(request, handshake, rest, self._front.gate)
         # The parser and this protocol refer to each other; without this, both wait for the garbage collector.
         self.parser = self.transport = self.flow = self.cycle = None  # type: ignore[assignment]  # it is over
 

@@ -9,11 +9,12 @@ import ssl
 from typing import Any
 
 import uvicorn
+from uvicorn.server import ServerState
 
 from server.config import Settings
 from server.errors import ListenError
 from server.net.connection import Connection
-from server.net.front import Front
+from server.net.front import ListeningFront
 from server.net.handshake import Gate
 from server.net.http import HttpProtocol
 from server.net.protocol import WebSocketProtocol
@@ -47,7 +48,7 @@ class Listener:
             proxy_headers=False,
         )
         config.load()
-        self._front = Front(settings.server, config, gate)
+        self._front = ListeningFront(settings.server, gate, config, ServerState())
         self._server: asyncio.Server | None = None
         self.port = settings.server.port
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import email.utils
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Hashable
+from functools import partial
 from http import HTTPStatus
 
-from websockets.datastructures import Headers
-from websockets.http11 import Request, Response
+from websockets.http11 import Request
 from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
 
@@ -16,10 +16,12 @@ from server.deadlines import Deadline
 from server.eager import start
 from server.errors import new_incident
 from server.log import Log
+from server.net.answers import plain_response
 from server.net.connection import Closed, Connection
 from server.net.frames import ping
 from server.net.front import Front
-from server.net.handshake import Admission, Handshake, Refusal
+from server.net.handover import Passenger, Ticket
+from server.net.handshake import Admission, Decision, Gate, HandOver, Handshake, Refusal
 from server.net.reading import Reader
 from server.net.upgrade import Upgraded
 
@@ -42,8 +44,8 @@ class WebSocketProtocol(asyncio.Protocol):
         transport: the socket, already connected.
     """
 
-    __slots__ = ("_closing", "_front", "_heard", "_pinged", "_reader", "_slice", "_task", "_timer", "_transport",
-                 "_waiting", "address_key", "connection", "write")  # fmt: skip
+    __slots__ = ("_closing", "_front", "_hand_over", "_heard", "_pinged", "_reader", "_slice", "_task", "_timer",
+                 "_transport", "_waiting", "address_key", "connection", "write")  # fmt: skip
 
     def __init__(self, front: Front, transport: asyncio.Transport) -> None:
         self._front = front
@@ -56,30 +58,32 @@ class WebSocketProtocol(asyncio.Protocol):
         self._slice = 0
         self._timer: Deadline | None = None  # the deadline of the opening handshake, or of the closing one
         self._closing = False
+        self._hand_over: Callable[[], None] | None = None  # when nothing here watches the socket any more
         self.connection: Connection | None = None
-        self.address_key: str | None = None
+        self.address_key: Hashable = None
         self.write: Callable[[bytes], None] = transport.write
 
     # The opening handshake.
 
-    def begin(self, request: Request, handshake: Handshake, rest: bytes) -> None:
+    def begin(self, request: Request, handshake: Handshake, rest: bytes, gate: Gate) -> None:
         """Start the opening handshake.
 
         Args:
             request: the upgrade request as websockets wants it.
             handshake: the same as the gate wants it.
             rest: bytes that came behind the request.
+            gate: decides.
         """
         self._waiting = rest
-        self._task = start(self._open(request, handshake))
+        self._task = start(self._open(request, handshake, gate))
         if self._task is not None:
             self._front.opening.add(self._task)
             self._task.add_done_callback(self._front.opening.discard)
             self._start_timer(self._front.settings.handshake_seconds, self._gate_too_slow)
 
-    async def _open(self, request: Request, handshake: Handshake) -> None:
+    async def _open(self, request: Request, handshake: Handshake, gate: Gate) -> None:
         try:
-            decision = await self._front.gate(handshake)
+            decision = await gate(handshake)
         except asyncio.CancelledError:
             if not self._transport.is_closing():
                 self._transport.abort()
@@ -89,18 +93,30 @@ class WebSocketProtocol(asyncio.Protocol):
             log.error("the gate failed", error=error, incident=incident)
             decision = Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, f"Something went wrong. Incident {incident}.")
         self._stop_timer()
+        self._task = None
         if not self._transport.is_closing():
-            self._decide(request, handshake, decision)
+            self.decide(request, handshake, decision)
 
     def _gate_too_slow(self) -> None:
         self._refuse(plain_response(HTTPStatus.SERVICE_UNAVAILABLE, "The server is busy. Try again.").serialize())
         if self._task is not None:
             self._task.cancel()
 
-    def _decide(self, request: Request, handshake: Handshake, decision: Admission | Refusal) -> None:
-        self._task = None
+    def decide(self, request: Request, handshake: Handshake, decision: Decision, rest: bytes = b"") -> None:
+        """End the opening handshake.
+
+        Args:
+            request: the upgrade request as websockets wants it.
+            handshake: the same as the gate saw it.
+            decision: what the gate said.
+            rest: bytes that came behind the request, where `begin` was not told.
+        """
+        self._waiting += rest
         if isinstance(decision, Refusal):
             self._refuse(plain_response(decision.status, decision.text).serialize())
+            return
+        if isinstance(decision, HandOver):
+            self._leave_to(request, handshake, decision)
             return
         upgraded = self._front.upgrader.upgrade(request, decision.subprotocols)
         if upgraded.accepted:
@@ -149,6 +165,25 @@ class WebSocketProtocol(asyncio.Protocol):
         if rest and not self._transport.is_closing():
             self._transport.resume_reading()
             self.data_received(rest)
+
+    def _leave_to(self, request: Request, handshake: Handshake, decision: HandOver) -> None:
+        """Let go of the socket and leave it to another process; what comes meanwhile, the kernel keeps for that."""
+        self._transport.pause_reading()
+        ticket = Ticket(
+            handshake.target,
+            tuple(request.headers.raw_items()),
+            request.method,
+            request.protocol,
+            handshake.remote_address,
+            handshake.secure,
+            decision.identity,
+            self._waiting,
+        )
+        key, self.address_key = self.address_key, None
+        descriptor = os.dup(self._transport.get_extra_info("socket").fileno())
+        passenger = Passenger(ticket, descriptor, partial(self._front.left, key))
+        self._hand_over = partial(decision.take, passenger)
+        self._transport.abort()
 
     # Bytes from the client.
 
@@ -270,6 +305,10 @@ class WebSocketProtocol(asyncio.Protocol):
             self._task.cancel()
         self._stop_timer()
         self._front.left(self.address_key)
+        if self._hand_over is not None:
+            # In the next turn of the loop the socket is closed here, and watched by no loop.
+            asyncio.get_running_loop().call_soon(self._hand_over)
+            self._hand_over = None
         connection, reader = self.connection, self._reader
         if connection is None or reader is None:
             return
@@ -279,20 +318,6 @@ class WebSocketProtocol(asyncio.Protocol):
         connection.connection_closed(_closed(reader.protocol))
         reader.release()
         self.connection = self._reader = None
-
-
-def plain_response(status: int, text: str) -> Response:
-    """Make an HTTP answer of one sentence that ends the socket."""
-    body = f"{text}\n".encode()
-    headers = Headers(
-        {
-            "Date": email.utils.formatdate(usegmt=True),
-            "Content-Type": "text/plain; charset=utf-8",
-            "Content-Length": str(len(body)),
-            "Connection": "close",
-        }
-    )
-    return Response(status, HTTPStatus(status).phrase, headers, body)
 
 
 def _closed(protocol: ServerProtocol | None) -> Closed:

@@ -1,0 +1,78 @@
+"""Clients that another process has let in: their sockets become WebSockets of this process."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable, Hashable
+
+from websockets.datastructures import Headers
+from websockets.http11 import Request
+
+from server.config import ServerSettings
+from server.net.front import Front
+from server.net.handover import Ticket
+from server.net.handshake import Decision, Handshake
+from server.net.protocol import WebSocketProtocol
+
+
+class AdoptingFront(Front):
+    """What all adopted sockets share.
+
+    Args:
+        settings: the network's part of the configuration.
+        on_left: called with the number of each client that is gone.
+    """
+
+    def __init__(self, settings: ServerSettings, on_left: Callable[[int], None]) -> None:
+        super().__init__(settings)
+        self._on_left = on_left
+
+    def left(self, key: Hashable) -> None:
+        """Tell that a client is gone."""
+        if isinstance(key, int):
+            self._on_left(key)
+
+    async def adopt(
+        self, number: int, descriptor: int, ticket: Ticket, decide: Callable[[Ticket, Handshake], Decision]
+    ) -> None:
+        """Make a socket a WebSocket of this process.
+
+        Args:
+            number: what the client is counted under.
+            descriptor: the socket; it is closed with the client, whatever happens.
+            ticket: what is known of the client.
+            decide: called when this loop has the socket; its answer is carried out at once.
+        """
+        try:
+            sock = socket.socket(fileno=descriptor)
+            sock.setblocking(False)
+            await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: _Adopted(self, number, ticket, decide), sock
+            )
+        except BaseException:
+            self._on_left(number)
+            raise
+
+
+class _Adopted(asyncio.Protocol):
+    """A socket between its arrival and its first turn in this loop."""
+
+    def __init__(
+        self, front: AdoptingFront, number: int, ticket: Ticket, decide: Callable[[Ticket, Handshake], Decision]
+    ) -> None:
+        self._front = front
+        self._number = number
+        self._ticket = ticket
+        self._decide = decide
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        ticket = self._ticket
+        websocket = WebSocketProtocol(self._front, transport)
+        websocket.address_key = self._number
+        transport.set_protocol(websocket)
+        headers = Headers(ticket.headers)
+        request = Request(ticket.target, headers, ticket.method, ticket.protocol)
+        handshake = Handshake(ticket.target, headers, ticket.remote_address, ticket.secure)
+        websocket.decide(request, handshake, self._decide(ticket, handshake), ticket.rest)
