@@ -1,64 +1,86 @@
-"""One process of Switchboard: the only module that imports all wings and puts them together."""
+"""The main process of Switchboard: the only module that imports all wings and puts them together.
+
+It listens, knows the users, runs services, and has the way to those that run in processes of their own.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import gc
-import resource
-import signal
-import sys
-
-import uvloop
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 from server.auth.accounts import MIGRATIONS, Accounts
 from server.config import Settings
-from server.db import Database, DatabaseError, MigrationFailed, UnusableDatabase
-from server.errors import ListenError
+from server.db import DatabaseError
+from server.engine import Engine
+from server.figures import Figures
 from server.http.application import create_application
 from server.http.gate import Gate
-from server.log import Log, configure
-from server.net.deflate import compressor
-from server.net.frames import encode
+from server.log import Log
 from server.net.listener import Listener
+from server.pubsub.broker import Broker
 from server.pubsub.local import LocalBroker
 from server.pubsub.peers import Peers
-from server.pubsub.presence import Presences
-from server.pubsub.topics import Topics
-from server.service.host import ServiceHost
-from server.version import __version__
-
-EXIT_FINE = 0
-EXIT_FAILURE = 1
-EXIT_DATA = 65
-"""EX_DATAERR of sysexits.h: the database is damaged or too new; starting again will not help."""
-
-YOUNG_OBJECTS = 10_000
-"""So many new objects, and the collector looks for circles among them. There are hardly any, for connections and
-requests leave none behind, and Python's own 700 is a sixth slower while thousands connect (`bench`, connects)."""
+from server.service.host import PATIENCE_SECONDS, Elsewhere
 
 SWEEP_SECONDS = 6 * 3600.0
 """How often sessions that are over are deleted."""
 
+MAIN = "main"
+"""What the main process is called in /metrics."""
+
 log = Log("app")
 
 
+class Workers(Protocol):
+    """The processes of those services that have some."""
+
+    @property
+    def pools(self) -> Sequence[Elsewhere]:
+        """The services."""
+
+    @property
+    def applications(self) -> Mapping[str, Any]:
+        """What answers HTTP for them, by their path."""
+
+    @property
+    def handovers(self) -> int:
+        """How many clients were brought to them."""
+
+    async def start(self, seconds: float) -> None:
+        """Start them, and wait until they serve; for so many seconds, then they come later."""
+
+    async def stop(self, seconds: float) -> None:
+        """End them; their clients are let go, spread over so many seconds."""
+
+    async def figures(self) -> list[Figures]:
+        """Return what they have counted and measured."""
+
+    def sessions(self) -> set[int]:
+        """Return the sessions that brought their clients."""
+
+
 class Switchboard:
-    """Everything that one process runs.
+    """The main process.
 
     Args:
         settings: the whole configuration.
+        make_workers: makes the processes of those services that have some.
+        inherited: a socket that listens already, instead of an own one.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        make_workers: Callable[[Settings, Broker, Peers], Workers],
+        inherited: socket.socket | None = None,
+    ) -> None:
         self._settings = settings
-        self._db: Database | None = None
+        self._inherited = inherited
+        self.engine = Engine(settings, _broker(settings))
+        self.workers = make_workers(settings, self.engine.broker, self.engine.peers)
         self._accounts: Accounts | None = None
-        self._broker = LocalBroker()
-        least = settings.server.compress_bytes
-        self._topics = Topics(encode, self._broker, compress=compressor(least) if least else None)
-        self._peers = Peers(self._broker)
-        self._presences = Presences()
-        self._host: ServiceHost | None = None
         self._listener: Listener | None = None
         self._sweeper: asyncio.Task[None] | None = None
 
@@ -69,20 +91,20 @@ class Switchboard:
             ListenError: the address cannot be had.
             DatabaseError: the database cannot be used.
         """
-        settings = self._settings
-        db = self._db = await Database.open(settings.database_url, slow_seconds=settings.database.slow_seconds)
-        await db.migrate("auth", MIGRATIONS)
-        accounts = self._accounts = Accounts(db, settings.auth)
-        await self._broker.start()
-        self._peers.start()
-        host = self._host = ServiceHost(settings, db, self._topics, self._presences, self._peers)
-        accounts.on_revoked(host.close_session)
-        application = create_application(settings, accounts, host, db, self._broker)
-        listener = Listener(settings, application, Gate(host, accounts, settings.server.origins))
+        settings, engine, workers = self._settings, self.engine, self.workers
+        await engine.open(workers.pools)
+        await engine.db.migrate("auth", MIGRATIONS)
+        accounts = self._accounts = Accounts(engine.db, settings.auth)
+        accounts.on_revoked(engine.host.close_session)
+        application = create_application(
+            settings, accounts, engine.host, engine.db, engine.broker, self.figures, workers.applications
+        )
+        listener = self._listener = Listener(
+            settings, application, Gate(engine.host, accounts, settings.server.origins), self._inherited
+        )
         listener.bind()
-        await host.start()
+        await asyncio.gather(engine.host.start(), workers.start(PATIENCE_SECONDS))
         await listener.start()
-        self._listener = listener
         self._sweeper = asyncio.get_running_loop().create_task(_sweep(accounts))
         return listener.url
 
@@ -91,62 +113,40 @@ class Switchboard:
         if self._sweeper is not None:
             self._sweeper.cancel()
             await asyncio.gather(self._sweeper, return_exceptions=True)
+        server = self._settings.server
         if self._listener is not None:
-            await self._stop_listening(self._listener)
-        if self._host is not None:
-            await self._host.stop()
-        self._presences.stop()
-        self._peers.stop()
-        self._topics.stop()
-        await self._broker.stop()
+            self._listener.stop_accepting()
+        # Half of the time is for letting them go, the other half for what does not want to.
+        seconds = min(server.drain_seconds, server.stop_seconds / 2)
+        await asyncio.gather(self._let_go(seconds), self.workers.stop(seconds))
+        await self.engine.stop()
         if self._accounts is not None:
             self._accounts.close()
-        if self._db is not None:
-            await self._db.close()
 
-    async def _stop_listening(self, listener: Listener) -> None:
+    async def figures(self) -> list[Figures]:
+        """Return what all processes have counted and measured."""
+        connections = self._listener.connections if self._listener is not None else ()
+        own = self.engine.figures(MAIN, connections, self.workers.handovers)
+        return [own, *await self.workers.figures()]
+
+    async def _let_go(self, seconds: float) -> None:
+        if self._listener is None:
+            return
         try:
             async with asyncio.timeout(self._settings.server.stop_seconds):
-                await listener.stop()
+                await self.engine.host.drain(seconds)
+                await self._listener.stop()
         except TimeoutError:
-            log.warning("clients did not close in time", clients=len(listener.connections))
+            log.warning("clients did not close in time", clients=len(self._listener.connections))
 
 
-def run(settings: Settings) -> int:
-    """Serve until a signal says stop; returns the exit status."""
-    configure(settings.log.level, settings.log.format)
-    _raise_descriptor_limit()
-    try:
-        uvloop.run(_serve(settings))
-    except ListenError as error:
-        return _fail(str(error), EXIT_FAILURE)
-    except (UnusableDatabase, MigrationFailed) as error:
-        return _fail(f"the database cannot be used: {error}", EXIT_DATA)
-    except DatabaseError as error:
-        return _fail(f"the database cannot be opened: {error}", EXIT_FAILURE)
-    except OSError as error:
-        return _fail(f"cannot start: {error}", EXIT_FAILURE)
-    return EXIT_FINE
+def _broker(settings: Settings) -> Broker:
+    if settings.broker.url == "local":
+        return LocalBroker()
+    # Only who has a NATS needs its library.
+    from server.pubsub.nats import NatsBroker
 
-
-async def _serve(settings: Settings) -> None:
-    asked_to_stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, asked_to_stop.set)
-    switchboard = Switchboard(settings)
-    try:
-        url = await switchboard.start()
-        # What is here now stays: the collector need not look at it again and again.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(YOUNG_OBJECTS)
-        log.info("ready", url=url, version=__version__)
-        await asked_to_stop.wait()
-        log.info("stopping")
-    finally:
-        await switchboard.stop()
-    log.info("stopped")
+    return NatsBroker(settings.broker, settings.base)
 
 
 async def _sweep(accounts: Accounts) -> None:
@@ -157,15 +157,3 @@ async def _sweep(accounts: Accounts) -> None:
         except DatabaseError as error:
             log.warning("old sessions cannot be deleted", problem=str(error))
         await asyncio.sleep(SWEEP_SECONDS)
-
-
-def _raise_descriptor_limit() -> None:
-    """Take as many descriptors as the system grants: each client needs one."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def _fail(sentence: str, status: int) -> int:
-    print(f"switchboard: {sentence}", file=sys.stderr)  # noqa: T201 the command's own voice
-    return status

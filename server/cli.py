@@ -10,13 +10,14 @@ import argparse
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import shtab
 
-from server import config, database_commands
-from server.app import run
+from server import config, credentials, database_commands
 from server.errors import ConfigError
+from server.process.main import run
 from server.service.discovery import check
 from server.version import __version__
 
@@ -35,8 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status.
     """
     options = _parser().parse_args(arguments)
+    load = partial(_load, options)
     try:
-        settings = config.load(options.config, _environment(options), check)
+        settings = load()
     except ConfigError as error:
         for problem in error.problems:
             print(f"switchboard: {problem}", file=sys.stderr)  # noqa: T201 the command's own voice
@@ -46,17 +48,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_FINE
     if options.command == "db":
         return database_commands.run(options, settings)
-    return run(settings)
+    return run(settings, load)
+
+
+def _load(options: argparse.Namespace) -> config.Settings:
+    return config.load(options.config, _environment(options), check)
 
 
 def _environment(options: argparse.Namespace) -> Mapping[str, str]:
-    """Lay the flags over the environment: the order is flag, environment, file, default."""
+    """Lay the flags over the environment, and that over credentials: the order is as said, then file, then default."""
     flags = {
         f"{config.ENVIRONMENT_PREFIX}SERVER__{key.upper()}": str(value)
         for key in ("host", "port")
         if (value := getattr(options, key, None)) is not None
     }
-    return {**os.environ, **flags}
+    return {**credentials.read(os.environ), **os.environ, **flags}
 
 
 def _summary(path: Path | None, settings: config.Settings) -> str:

@@ -8,6 +8,7 @@ valid name. Limits are settings, and 0 switches a limit off.
 from __future__ import annotations
 
 import difflib
+import importlib.util
 import itertools
 import os
 import re
@@ -27,6 +28,8 @@ DEFAULT_FILE = Path("config.toml")
 BUNDLED_SERVICES = ("chat", "echo", "dice")
 DATABASE_SCHEMES = ("sqlite://", "mysql://", "mariadb://")
 RESERVED_PATHS = ("/auth", "/health", "/metrics")
+BROKER_SCHEMES = ("nats://", "tls://")
+_SUBJECT_PREFIX = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 _SERVICE_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 
 Count = Annotated[int, Meta(ge=0)]
@@ -57,6 +60,7 @@ class ServerSettings(_Table, frozen=True):
     message_bytes: Count = 1048576
     message_fragments: Count = 1024
     outgoing_bytes: Count = 1048576
+    cache_bytes: Count = 8388608
     compress_bytes: Count = 0
     heartbeat_seconds: Seconds = 20
     close_seconds: PositiveSeconds = 5
@@ -354,10 +358,39 @@ def _contradictions(settings: Settings) -> list[str]:
     if settings.database.url and not settings.database.url.startswith(DATABASE_SCHEMES):
         # The URL itself may have a password.
         problems.append("database.url: is sqlite:///FILE or mysql://USER:PASSWORD@HOST/NAME, or leave it out")
-    if settings.broker.url != "local":
-        problems.append('broker.url: this version runs in one process: "local", or leave it out')
+    problems += _broker_problems(settings)
+    if server.tls_certificate:
+        problems += [
+            f"services.{service.name}.workers: a client cannot move to another process together with its TLS; let a "
+            "proxy in front speak TLS (deploy/nginx.conf), and leave server.tls_certificate out"
+            for service in settings.services.values()
+            if service.workers
+        ]
     if server.reconnect_min_seconds > server.reconnect_max_seconds:
         problems.append("server.reconnect_min_seconds: is larger than server.reconnect_max_seconds")
+    return problems
+
+
+def _broker_problems(settings: Settings) -> list[str]:
+    broker = settings.broker
+    problems: list[str] = []
+    if broker.url == "local":
+        return problems
+    if not all(url.strip().startswith(BROKER_SCHEMES) for url in broker.url.split(",")):
+        problems.append('broker.url: is "local", or nats://HOST:PORT, or several of these separated by commas')
+    elif importlib.util.find_spec("nats") is None:
+        problems.append("broker.url: NATS needs its library: pip install 'switchboard-server[nats]'")
+    if settings.database_url.startswith("sqlite://"):
+        problems.append(
+            "database.url: several machines need one database that all of them reach: mysql://USER:PASSWORD@HOST/NAME; "
+            "with SQLite, leave broker.url out"
+        )
+    if not _SUBJECT_PREFIX.fullmatch(broker.prefix):
+        problems.append("broker.prefix: is letters, digits, - and _, in parts separated by dots")
+    for key in ("credentials", "tls_ca"):
+        file = getattr(broker, key)
+        if file and not (settings.base / file).is_file():
+            problems.append(f"broker.{key}: there is no file {file}")
     return problems
 
 

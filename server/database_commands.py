@@ -17,7 +17,6 @@ from typing import Any
 
 import shtab
 
-from server.app import EXIT_DATA, EXIT_FAILURE, EXIT_FINE
 from server.config import Settings
 from server.db import Database, DatabaseError, DbObject, MigrationFailed, UnusableDatabase
 from server.db.autogenerate import make
@@ -28,6 +27,7 @@ from server.db.mysql.dialect import MARIADB, MYSQL
 from server.db.mysql.url import redacted
 from server.db.sqlite.backend import parse_url
 from server.db.sqlite.dialect import SQLITE
+from server.engine import EXIT_DATA, EXIT_FAILURE, EXIT_FINE
 from server.errors import ServiceError
 from server.migrated import Migrated, all_migrated, migrated
 from server.progress import ProgressBar

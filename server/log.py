@@ -53,25 +53,40 @@ class Log:
             self._logger.log(level, "%s", event, extra={"fields": fields}, exc_info=error)
 
 
-def configure(level: str, form: LogFormat, stream: TextIO | None = None) -> None:
+def configure(level: str, form: LogFormat, stream: TextIO | None = None, *, process: str = "") -> None:
     """Send every log record of this process to one stream.
 
     Args:
         level: the lowest level that is written.
         form: `auto` is `journal` where systemd listens (JOURNAL_STREAM is set), else `text`.
         stream: by default standard error.
+        process: what this process is called; each of its events says so then.
     """
     stream = sys.stderr if stream is None else stream
     if form == "auto":
         form = "journal" if "JOURNAL_STREAM" in os.environ and not stream.isatty() else "text"
     handler = logging.StreamHandler(stream)
     handler.setFormatter(_formatter(form, colour=stream.isatty()))
+    if process:
+        handler.addFilter(_Signed(process))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
     # Libraries speak up when something is wrong; their everyday talk is not ours.
     for name in ("uvicorn", "websockets", "asyncio", "nats"):
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+
+
+class _Signed(logging.Filter):
+    """Adds the process's name to the fields of each record."""
+
+    def __init__(self, process: str) -> None:
+        super().__init__()
+        self._process = process
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.fields = {**_fields(record), "process": self._process}
+        return True
 
 
 class _LineFormatter(logging.Formatter):

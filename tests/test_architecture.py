@@ -17,16 +17,18 @@ SERVER = ROOT / "server"
 MOST_LINES = 450
 
 # From the foundation upwards; a wing imports what stands in an earlier row, and itself.
-FOUNDATION = {"errors", "config", "deadlines", "eager", "log", "version"}
+FOUNDATION = {"config", "credentials", "deadlines", "eager", "errors", "figures", "log", "systemd", "usage", "version"}
 ROWS: list[set[str]] = [
     FOUNDATION,
     {"net", "pubsub", "db"},
     {"auth"},
     {"service"},
     {"http"},
-    {"app", "migrated", "progress"},
+    {"measuring", "memory"},
+    {"engine", "migrated", "progress"},
+    {"app"},
     {"process"},
-    {"database_commands"},
+    {"database_commands", "operating"},
     {"cli"},
     {"__main__"},
 ]

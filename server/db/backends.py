@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
 import msgspec
 
+from server.db.counting import Commits, PoolUse
 from server.db.dialects import Dialect
 
 Row = tuple[Any, ...]
@@ -42,6 +43,11 @@ class Result(msgspec.Struct, frozen=True, gc=False):
     rows: list[Row]
     changed: int = 0
     last_key: int = 0
+
+
+def written(results: Iterable[Result]) -> int:
+    """Return how many rows statements wrote."""
+    return sum([result.changed for result in results])
 
 
 class BackendSession(Protocol):
@@ -79,9 +85,14 @@ class Backend(Protocol):
 
     Attributes:
         dialect: how it wants things written.
+        commits: what it has committed.
     """
 
     dialect: Dialect
+    commits: Commits
+
+    def use(self) -> PoolUse:
+        """Return how busy its connections are."""
 
     async def read(self, statement: Statement, load: Load | None = None) -> Result:
         """Run a statement that changes nothing.

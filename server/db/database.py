@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Self, TypeVar, cast
 
 from server.db.backends import Backend, BackendSession, Load, Result, Row, Statement
+from server.db.counting import Commits, PoolUse
 from server.db.dialects import Dialect
 from server.db.errors import DatabaseError, QueryError, TransactionConflict
 from server.db.migrations import migrate
@@ -43,6 +44,16 @@ class Database:
         self._backend = backend
         self._slow_seconds = slow_seconds or float("inf")
         self.dialect: Dialect = backend.dialect
+
+    @property
+    def commits(self) -> Commits:
+        """What was committed through this object."""
+        return self._backend.commits
+
+    @property
+    def pool(self) -> PoolUse:
+        """How busy the connections are."""
+        return self._backend.use()
 
     @classmethod
     async def open(cls, url: str, *, slow_seconds: float = SLOW_SECONDS) -> Self:

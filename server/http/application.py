@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -11,13 +12,14 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route, Router
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from server.auth.accounts import Accounts
 from server.config import Settings
 from server.db import Database
 from server.db import Unavailable as DatabaseUnavailable
 from server.errors import new_incident
+from server.figures import Figures
 from server.http.accounts import AccountRoutes
 from server.http.client import ClientFiles
 from server.http.health import health_route
@@ -38,7 +40,13 @@ _SAY = {
 
 
 def create_application(
-    settings: Settings, accounts: Accounts, host: ServiceHost, db: Database, broker: Broker
+    settings: Settings,
+    accounts: Accounts,
+    host: ServiceHost,
+    db: Database,
+    broker: Broker,
+    figures: Callable[[], Awaitable[Sequence[Figures]]] | None = None,
+    elsewhere: Mapping[str, ASGIApp] | None = None,
 ) -> Starlette:
     """Put the routes together.
 
@@ -48,24 +56,44 @@ def create_application(
         host: the services; those that start later are served as soon as they run.
         db: the database, for /health.
         broker: the broker, for /health.
+        figures: returns those of all processes, for /metrics; by default this one's alone.
+        elsewhere: what answers for the services that run in processes of their own, by their path.
     """
+    elsewhere = elsewhere or {}
     routes: list[BaseRoute] = [
         AccountRoutes(accounts, settings).mount(),
         health_route(host, db, broker),
-        metrics_route(host),
-        *(Mount(service.path, app=ServiceRoutes(host, service.path)) for service in settings.services.values()),
+        metrics_route(host, figures),
+        *(
+            Mount(service.path, app=elsewhere.get(service.path) or ServiceRoutes(host, service.path))
+            for service in settings.services.values()
+        ),
         Mount("/", app=ClientFiles()),
     ]
     return Starlette(
         routes=routes,
         middleware=[Middleware(Security, origins=settings.server.origins)],
-        exception_handlers={
-            Problem: _on_problem,
-            HTTPException: _on_http_exception,
-            DatabaseUnavailable: _on_database_unavailable,
-            Exception: _on_failure,
-        },
+        exception_handlers=_handlers(),
     )
+
+
+def create_service_application(path: str, host: ServiceHost) -> Starlette:
+    """Return what answers for one service in a process of its own; what protects browsers is the main process's.
+
+    Args:
+        path: where the service is mounted.
+        host: the service.
+    """
+    return Starlette(routes=[Mount(path, app=ServiceRoutes(host, path))], exception_handlers=_handlers())
+
+
+def _handlers() -> dict[Any, Callable[[Request, Exception], Awaitable[Response]]]:
+    return {
+        Problem: _on_problem,
+        HTTPException: _on_http_exception,
+        DatabaseUnavailable: _on_database_unavailable,
+        Exception: _on_failure,
+    }
 
 
 class ServiceRoutes:

@@ -7,7 +7,7 @@ from http import HTTPStatus
 
 from server.auth.accounts import Accounts
 from server.http.identity import SESSION_COOKIE, token_of
-from server.net.handshake import Admission, Handshake, Refusal
+from server.net.handshake import Decision, Handshake, Refusal
 from server.net.origins import origin_allowed
 from server.service.host import ServiceHost
 
@@ -26,7 +26,7 @@ class Gate:
         self._accounts = accounts
         self._origins = origins
 
-    async def __call__(self, handshake: Handshake) -> Admission | Refusal:
+    async def __call__(self, handshake: Handshake) -> Decision:
         secure = handshake.secure
         if not origin_allowed(handshake.origin, handshake.host, secure=secure, allowed=self._origins):
             return Refusal(HTTPStatus.FORBIDDEN, "Pages of other sites may not connect.")

@@ -19,6 +19,9 @@ from server.version import __version__
 
 PING_SECONDS = 2.0
 
+LAME = (State.BACKOFF.value, State.FAILED.value)
+"""What a process of a service does that ought to serve, and does not."""
+
 Overall = Literal["ok", "degraded", "failing"]
 
 
@@ -55,8 +58,9 @@ async def look(host: ServiceHost, db: Database, broker: Broker) -> Health:
     services = dict(host.statuses())
     database = await _database(db)
     sick = [status for status in services.values() if status.state is not State.RUNNING]
+    lame = [process for status in services.values() for process in status.processes if process.state in LAME]
     overall: Overall = "ok"
-    if sick or not broker.health().connected:
+    if sick or lame or not broker.health().connected:
         overall = "degraded"
     if not database.connected or (services and len(sick) == len(services)):
         overall = "failing"

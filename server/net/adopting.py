@@ -66,8 +66,7 @@ class _Adopted(asyncio.Protocol):
         self._ticket = ticket
         self._decide = decide
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # a stream's is one
         ticket = self._ticket
         websocket = WebSocketProtocol(self._front, transport)
         websocket.address_key = self._number

@@ -132,6 +132,16 @@ class Connection:
         """How the connection ended; None while it is open or closing."""
         return self._closed
 
+    @property
+    def queued_bytes(self) -> int:
+        """How much waits for the client to take it."""
+        return self._link.buffered()
+
+    @property
+    def behind(self) -> bool:
+        """Whether so much waits that the client counts as slow."""
+        return self._behind and self._closed is None and not self._link.closing()
+
     # Receiving.
 
     @property

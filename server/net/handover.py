@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from contextlib import suppress
 
 import msgspec
@@ -44,27 +44,25 @@ class Passenger:
     Args:
         ticket: what the other process has to know.
         descriptor: the socket.
-        left: to be called once the client is gone, wherever it went.
+        key: what the client is counted under.
+        left: to be called with `key` once the client is gone, wherever it went.
     """
 
-    __slots__ = ("_left", "descriptor", "ticket")
+    __slots__ = ("descriptor", "key", "left", "ticket")
 
-    def __init__(self, ticket: Ticket, descriptor: int, left: Callable[[], None]) -> None:
+    def __init__(self, ticket: Ticket, descriptor: int, key: Hashable, left: Callable[[Hashable], None]) -> None:
         self.ticket = ticket
         self.descriptor = descriptor
-        self._left = left
+        self.key = key
+        self.left = left
 
     def close(self) -> None:
         """Close this process's descriptor."""
         os.close(self.descriptor)
-
-    def left(self) -> None:
-        """Take note that the client is gone."""
-        self._left()
 
     def refuse(self, status: int, text: str) -> None:
         """Answer that it cannot be served, and let it go."""
         with suppress(OSError):  # it may be gone, and an answer of one sentence always fits into a fresh socket
             os.write(self.descriptor, plain_response(status, text).serialize())
         self.close()
-        self.left()
+        self.left(self.key)

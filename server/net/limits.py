@@ -19,9 +19,12 @@ class RateLimiter:
         per_minute: how often on the average; 0 switches the limit off.
         burst: how often at once after a pause; by default a quarter of `per_minute`, at least 5.
         clock: monotonic seconds.
+
+    Attributes:
+        on_take: is called with the key of every token that was taken, but not of what was charged.
     """
 
-    __slots__ = ("_burst", "_clock", "_empty_at", "_seconds")
+    __slots__ = ("_burst", "_clock", "_empty_at", "_seconds", "on_take")
 
     def __init__(self, per_minute: int, burst: int | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self._seconds = 60 / per_minute if per_minute else 0.0
@@ -29,6 +32,7 @@ class RateLimiter:
         self._clock = clock
         # A bucket is one number: the moment at which everything taken so far has been earned (the GCRA form).
         self._empty_at: OrderedDict[object, float] = OrderedDict()
+        self.on_take: Callable[[object], None] | None = None
 
     def take(self, key: object) -> float:
         """Take one token.
@@ -38,12 +42,20 @@ class RateLimiter:
         """
         wait = self.peek(key)
         if self._seconds and not wait:
-            now = self._clock()
-            self._empty_at[key] = max(self._empty_at.get(key, now), now) + self._seconds
-            self._empty_at.move_to_end(key)
-            if len(self._empty_at) > MAX_KEYS:
-                self._forget(now)
+            self.charge(key)
+            if self.on_take is not None:
+                self.on_take(key)
         return wait
+
+    def charge(self, key: object, count: int = 1) -> None:
+        """Take tokens, whether they are there or not: they were used already, elsewhere."""
+        if not self._seconds:
+            return
+        now = self._clock()
+        self._empty_at[key] = max(self._empty_at.get(key, now), now) + count * self._seconds
+        self._empty_at.move_to_end(key)
+        if len(self._empty_at) > MAX_KEYS:
+            self._forget(now)
 
     def peek(self, key: object) -> float:
         """Return what `take` would, and take nothing."""

@@ -181,7 +181,7 @@ class WebSocketProtocol(asyncio.Protocol):
         )
         key, self.address_key = self.address_key, None
         descriptor = os.dup(self._transport.get_extra_info("socket").fileno())
-        passenger = Passenger(ticket, descriptor, partial(self._front.left, key))
+        passenger = Passenger(ticket, descriptor, key, self._front.left)
         self._hand_over = partial(decision.take, passenger)
         self._transport.abort()
 

@@ -20,10 +20,14 @@ class BrokerHealth(msgspec.Struct, frozen=True):
     Args:
         connected: whether publications reach the other processes at the moment.
         detail: for the operator: the kind of broker, and what is wrong where something is.
+        gaps: how often publications may have been lost.
+        carried: publications that went to other processes.
     """
 
     connected: bool
     detail: str
+    gaps: int = 0
+    carried: int = 0
 
 
 class Broker(Protocol):

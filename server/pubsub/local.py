@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, KeysView
 
 from server.pubsub.broker import BrokerHealth, Receiver
 from server.pubsub.delivery import Publication
@@ -15,7 +15,13 @@ class LocalBroker:
     """
 
     def __init__(self) -> None:
-        self._receivers: dict[str, list[Receiver]] = {}
+        # A tuple is not changed while it is gone through: a receiver may subscribe and unsubscribe.
+        self._receivers: dict[str, tuple[Receiver, ...]] = {}
+
+    @property
+    def subjects(self) -> KeysView[str]:
+        """The subjects that have receivers, as they are at any time."""
+        return self._receivers.keys()
 
     async def start(self) -> None:
         """Nothing to connect to."""
@@ -31,14 +37,17 @@ class LocalBroker:
 
     def subscribe(self, subject: str, receiver: Receiver) -> None:
         """Hand the subject's publications of other hubs to `receiver` from now on."""
-        self._receivers.setdefault(subject, []).append(receiver)
+        self._receivers[subject] = (*self._receivers.get(subject, ()), receiver)
 
     def unsubscribe(self, subject: str, receiver: Receiver) -> None:
-        """Hand nothing more to `receiver`."""
-        receivers = self._receivers[subject]
-        receivers.remove(receiver)
-        if not receivers:
-            del self._receivers[subject]
+        """Hand nothing more to `receiver`; without effect where it is unknown."""
+        receivers = list(self._receivers.get(subject, ()))
+        if receiver in receivers:
+            receivers.remove(receiver)
+        if receivers:
+            self._receivers[subject] = tuple(receivers)
+        else:
+            self._receivers.pop(subject, None)
 
     def heard(self, subject: str, origin: Receiver) -> bool:
         """Tell whether another hub has a receiver."""

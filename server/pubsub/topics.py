@@ -63,6 +63,10 @@ class Topics:
         broker: carries publications to and from other processes.
         schedule: runs what is due at the end of the tick; by default the running event loop does.
         compress: makes frames smaller, for subscribers who agreed on that.
+
+    Attributes:
+        publications: how many were published in this process so far.
+        deliveries: how many messages went to subscribers so far: one for each message and each of its subscribers.
     """
 
     def __init__(
@@ -76,6 +80,8 @@ class Topics:
         self.broker = broker
         self.compress = compress
         self.stopped = False
+        self.publications = 0
+        self.deliveries = 0
         self._schedule = schedule
         self._scheduled = False
         self._due: deque[Topic] = deque()
@@ -180,13 +186,21 @@ class Topic:
         subscriber.add_close_callback(subscription.end)
         return subscription
 
-    def publish(self, message: str | bytes, delivery: Delivery = Delivery.DURABLE, key: str | None = None) -> None:
+    def publish(
+        self,
+        message: str | bytes,
+        delivery: Delivery = Delivery.DURABLE,
+        key: str | None = None,
+        *,
+        here: bool = False,
+    ) -> None:
         """Send a message to every subscriber, in this process and in others. Never blocks.
 
         Args:
             message: text, bytes, or a frame encoded before.
             delivery: what happens to it where a subscriber is behind.
             key: with `Delivery.LATEST`, what the message is the newest of, within this topic.
+            here: leave out the other processes: they have it from elsewhere.
 
         Raises:
             RuntimeError: called from outside the event loop, such as from another thread.
@@ -194,8 +208,10 @@ class Topic:
         if self._hub.stopped:
             return
         publication = Publication(self._hub.encode(message), delivery, key)
+        self._hub.publications += 1
         self._receive(publication)
-        self._hub.broker.publish(self._subject, publication, self._receive)
+        if not here:
+            self._hub.broker.publish(self._subject, publication, self._receive)
 
     def flush(self) -> None:
         """Deliver what is pending now, instead of at the end of the tick."""
@@ -261,7 +277,7 @@ class Topic:
         """Settle that what is pending is for those who are subscribed now, and for nobody else."""
         if self._pending:
             batch = Batch(self.name, self._pending, self._hub.compress)
-            self._sealed.append(_Sealed(batch, tuple(self._subscriptions)))
+            self._sealed.append(_Sealed(batch, len(self._pending), tuple(self._subscriptions)))
             self._pending = []
 
     def _receive(self, publication: Publication) -> None:
@@ -282,6 +298,7 @@ class Topic:
         sealed = self._sealed[0]
         part = sealed.subscriptions[sealed.position : sealed.position + most]
         sealed.position += len(part)
+        self._hub.deliveries += len(part) * sealed.messages
         self._delivering = True
         try:
             _deliver(sealed.batch, part)
@@ -295,10 +312,11 @@ class Topic:
 class _Sealed:
     """A batch that is cut, those who were subscribed then, how many of them have it, and who waits for the last."""
 
-    __slots__ = ("batch", "position", "subscriptions", "waiting")
+    __slots__ = ("batch", "messages", "position", "subscriptions", "waiting")
 
-    def __init__(self, batch: Batch, subscriptions: tuple[Subscription, ...]) -> None:
+    def __init__(self, batch: Batch, messages: int, subscriptions: tuple[Subscription, ...]) -> None:
         self.batch = batch
+        self.messages = messages
         self.subscriptions = subscriptions
         self.position = 0
         self.waiting: list[asyncio.Future[None]] = []

@@ -17,6 +17,7 @@ from server.log import Log
 from server.net.connection import Connection
 from server.pubsub.peers import Channel, Peers
 from server.pubsub.presence import Presence, Presences
+from server.pubsub.sharing import Limiter, SharedLimit
 from server.pubsub.topics import Topic, Topics
 from server.service.incidents import Incidents
 
@@ -92,6 +93,7 @@ class Service:
         self._deadlines = Deadlines()
         self._serving: set[asyncio.Task[Any]] = set()
         self._spawned: set[asyncio.Task[Any]] = set()
+        self._shared: list[SharedLimit] = []
 
     # What a service may write.
 
@@ -112,6 +114,14 @@ class Service:
         """
         raise NotImplementedError(f"{type(self).__name__} has no `async def serve(self, connection)`")
 
+    def shrink(self) -> int:
+        """Forget half of what is kept in memory and can be read again: memory is short.
+
+        Returns:
+            About how many bytes that frees; 0 when there is nothing to forget.
+        """
+        return 0
+
     def routes(self) -> Sequence[BaseRoute]:
         """Return HTTP routes (Starlette's) that are served below the service's path."""
         return ()
@@ -129,6 +139,15 @@ class Service:
     def channel(self, name: str) -> Channel:
         """Return the channel of this name to the other processes, here and on other machines, that run this service."""
         return self.context.peers.channel(f"{self.name}/{name}")
+
+    def share(self, limiter: Limiter, name: str) -> None:
+        """Let a limit hold over all processes that run this service, until it stops; to be called in `start`.
+
+        Args:
+            limiter: such as a `RateLimiter`; its keys are integers or text.
+            name: what the processes know it by.
+        """
+        self._shared.append(SharedLimit(limiter, self.context.peers.channel(f"{self.name}/limit/{name}")))
 
     @property
     def peers(self) -> Peers:
@@ -160,12 +179,17 @@ class Service:
         task = self._for_client(self._serve(connection))
         connection.add_close_callback(lambda _: _cancel_later(task, self.leave_seconds))
 
+    async def finish(self, connection: Connection) -> None:
+        """Get done what a client has asked for, for a bounded time; nothing more is read, and then it is closed."""
+
     async def end_clients(self, seconds: float) -> None:
         """Wait until no client is served any more; cancel what still runs after `seconds`."""
         await end(self._serving, seconds, self.log)
 
     async def end_spawned(self) -> None:
-        """Cancel what `spawn` began, and wait for it."""
+        """Cancel what `spawn` began, and wait for it; end what `share` began."""
+        while self._shared:
+            self._shared.pop().close()
         await end(self._spawned, 0, self.log)
 
     def incident(self, error: BaseException, **fields: object) -> str:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+import random
+from collections.abc import Collection, Iterator, Mapping
 from http import HTTPStatus
+from typing import Protocol
 
 from server.config import Settings
 from server.db import Database
+from server.figures import ServiceFigures
 from server.log import Log
 from server.net.connection import Connection
-from server.net.handshake import Admission, Refusal
+from server.net.handshake import Admission, Decision, HandOver, Refusal
 from server.net.identity import Identity
 from server.pubsub.peers import Peers
 from server.pubsub.presence import Presences
@@ -32,8 +35,31 @@ NOT_LOGGED_IN = 4401
 log = Log("service")
 
 
+DRAIN_STEPS = 20
+LEAST_TOGETHER = 50
+"""Clients are let go in so many steps, but never fewer than that at once: a few need no time."""
+
+
+class Elsewhere(Protocol):
+    """A service that runs in processes of its own."""
+
+    @property
+    def path(self) -> str:
+        """Where it is mounted."""
+
+    @property
+    def status(self) -> ServiceStatus:
+        """How it is now."""
+
+    def admit(self, identity: Identity | None) -> HandOver | Refusal:
+        """Decide about a client. What the answer says is true until the next `await`."""
+
+    def close_session(self, session: int, code: int, reason: str) -> None:
+        """Close the sockets that a session brought."""
+
+
 class ServiceHost:
-    """All services of one process.
+    """All services of one process, and the way to those that run elsewhere.
 
     Args:
         settings: the whole configuration.
@@ -41,15 +67,33 @@ class ServiceHost:
         topics: this process's topics.
         presences: this process's presences.
         peers: the other processes.
+        elsewhere: the services that run in processes of their own.
+
+    Attributes:
+        full: whether there is no room for more clients in this process at the moment.
+        refused: how many were sent away for that.
     """
 
-    def __init__(self, settings: Settings, db: Database, topics: Topics, presences: Presences, peers: Peers) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        db: Database,
+        topics: Topics,
+        presences: Presences,
+        peers: Peers,
+        elsewhere: Collection[Elsewhere] = (),
+    ) -> None:
         self._base = settings.base
+        self._elsewhere = {service.path: service for service in elsewhere}
         self._mounted = {
             service.name: Mounted(service, settings.server, db, topics, presences, peers)
             for service in settings.services.values()
+            if service.path not in self._elsewhere
         }
         self._by_path = {mounted.settings.path: mounted for mounted in self._mounted.values()}
+        self._order = tuple(settings.services)
+        self.full = False
+        self.refused = 0
         self._starting: list[asyncio.Task[None]] = []
         self._watchdog: Watchdog | None = None
 
@@ -63,8 +107,6 @@ class ServiceHost:
         """
         for mounted in self._mounted.values():
             mounted.load(self._base)
-            if mounted.settings.workers:
-                log.warning("workers are not supported yet; runs in the main process", service=mounted.name)
         self._watchdog = Watchdog({m.name: m.found.home for m in self._mounted.values() if m.found}, self._stalled)
         self._watchdog.start()
         loop = asyncio.get_running_loop()
@@ -78,6 +120,25 @@ class ServiceHost:
         for mounted in self._mounted.values():
             if mounted.unusable is not None:
                 raise mounted.unusable
+
+    async def drain(self, seconds: float) -> None:
+        """Let every client go, spread over so many seconds, so that they do not all come back at once.
+
+        Requests that run are answered first, for a bounded time.
+        """
+        clients = [(mounted, client) for mounted in self._mounted.values() for client in mounted.connections]
+        random.shuffle(clients)
+        together = max(LEAST_TOGETHER, -(-len(clients) // DRAIN_STEPS))
+        going: list[asyncio.Task[None]] = []
+        for begin in range(0, len(clients), together):
+            if begin:
+                await asyncio.sleep(seconds / DRAIN_STEPS)
+            going += [
+                asyncio.create_task(mounted.let_go(client))
+                for mounted, client in clients[begin : begin + together]
+                if client.closed is None
+            ]
+        await asyncio.gather(*going)
 
     async def stop(self, seconds: float = STOP_SECONDS) -> None:
         """Stop every service. Their clients should be gone already; those that are not are told to reconnect.
@@ -95,26 +156,32 @@ class ServiceHost:
     def _stalled(self, stall: Stall) -> None:
         log.warning("the event loop was blocked", service=stall.service, seconds=stall.seconds, place=stall.place)
         if stall.service is not None:
-            self._mounted[stall.service].stall_seconds = stall.seconds
+            self._mounted[stall.service].stalled(stall.seconds)
 
     # Clients.
 
     def knows(self, path: str) -> bool:
         """Tell whether a service is mounted at a path."""
-        return path in self._by_path
+        return path in self._by_path or path in self._elsewhere
 
-    def admit(self, path: str, identity: Identity | None) -> Admission | Refusal:
+    def admit(self, path: str, identity: Identity | None) -> Decision:
         """Decide about a client. What the answer says is true until the next `await`.
 
         Args:
             path: where it wants to go.
             identity: who it is; None when it is not logged in.
         """
+        elsewhere = self._elsewhere.get(path)
+        if elsewhere is not None:
+            return elsewhere.admit(identity)
         mounted = self._by_path.get(path)
         if mounted is None:
             return Refusal(HTTPStatus.NOT_FOUND, "There is no such service.")
         if mounted.service is None or mounted.state is not State.RUNNING:
             return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "This service does not run at the moment. Try again.")
+        if self.full:
+            self.refused += 1
+            return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "The server is full at the moment. Try again later.")
         missing = _missing_login(mounted.service, identity)
         return Admission(
             mounted.attach,
@@ -123,21 +190,48 @@ class ServiceHost:
             close=(NOT_LOGGED_IN, missing) if missing else None,
         )
 
-    def close_session(self, session: int) -> None:
-        """Close the sockets that a session brought: it ended."""
-        for connection in self._connections():
-            if connection.identity is not None and connection.identity.session == session:
-                connection.start_close(NOT_LOGGED_IN, "logged out")
+    def close_session(self, session: int, code: int = NOT_LOGGED_IN, reason: str = "logged out") -> None:
+        """Close the sockets that a session brought: it ended.
 
-    def _connections(self) -> Iterator[Connection]:
+        Args:
+            session: its id.
+            code: close code.
+            reason: the reason given with it.
+        """
+        for connection in self.connections():
+            if connection.identity is not None and connection.identity.session == session:
+                connection.start_close(code, reason)
+        for service in self._elsewhere.values():
+            service.close_session(session, code, reason)
+
+    def sessions(self) -> set[int]:
+        """Return the sessions that brought the clients of this process."""
+        identities = (connection.identity for connection in self.connections())
+        return {identity.session for identity in identities if identity and identity.session is not None}
+
+    def connections(self) -> Iterator[Connection]:
+        """Yield the clients of this process."""
         for mounted in self._mounted.values():
             yield from tuple(mounted.connections)
+
+    def shrink(self) -> int:
+        """Let the services forget what can be read again: memory is short. Returns about how many bytes that frees."""
+        return sum([mounted.shrink() for mounted in self._mounted.values()])
 
     # Looking.
 
     def statuses(self) -> Mapping[str, ServiceStatus]:
         """Return how every service is, by its name."""
-        return {mounted.name: mounted.status for mounted in self._mounted.values()}
+        statuses = {mounted.name: mounted.status for mounted in self._mounted.values()}
+        statuses |= {status.name: status for status in (service.status for service in self._elsewhere.values())}
+        return {name: statuses[name] for name in self._order}
+
+    def figures(self) -> dict[str, ServiceFigures]:
+        """Return what was counted of each service in this process; of one elsewhere, only whether it runs."""
+        elsewhere = (service.status for service in self._elsewhere.values())
+        figures = {mounted.name: mounted.figures for mounted in self._mounted.values()}
+        figures |= {status.name: ServiceFigures(running=status.state is State.RUNNING) for status in elsewhere}
+        return {name: figures[name] for name in self._order}
 
     def running(self) -> Iterator[tuple[str, Service]]:
         """Yield path and service of those that run."""

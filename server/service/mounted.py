@@ -11,6 +11,7 @@ import msgspec
 from server.config import ServerSettings, ServiceSettings
 from server.db import Database, UnusableDatabase
 from server.errors import ServiceError
+from server.figures import ServiceFigures
 from server.log import Log
 from server.net.connection import Connection
 from server.pubsub.peers import Peers
@@ -43,6 +44,28 @@ class State(Enum):
     STOPPED = "stopped"
 
 
+class ProcessStatus(msgspec.Struct, frozen=True):
+    """How a process is that a service runs in, for /health.
+
+    Args:
+        name: the service's name and a number.
+        pid: its id for the system; 0 while there is none.
+        state: what it does: as a service, or `draining`: it lets its clients go.
+        clients: connections now.
+        restarts: how often it ended by itself and was started again.
+        problem: for the operator: why it does not run.
+        stall_seconds: how long its event loop was blocked, the last time it was.
+    """
+
+    name: str
+    pid: int
+    state: str
+    clients: int
+    restarts: int
+    problem: str
+    stall_seconds: float
+
+
 class ServiceStatus(msgspec.Struct, frozen=True):
     """How a service is, for the log and for /health.
 
@@ -54,6 +77,7 @@ class ServiceStatus(msgspec.Struct, frozen=True):
         incidents: failures since the server's start.
         problem: for the operator: why it does not run, or that it raises often.
         stall_seconds: how long it blocked the event loop, the last time it did.
+        processes: those of its own that it runs in; none where it runs in the main process.
     """
 
     name: str
@@ -63,6 +87,7 @@ class ServiceStatus(msgspec.Struct, frozen=True):
     incidents: int
     problem: str
     stall_seconds: float
+    processes: tuple[ProcessStatus, ...] = ()
 
 
 class Mounted:
@@ -82,6 +107,8 @@ class Mounted:
         found: its class and its files, once they could be loaded.
         connections: its clients.
         stall_seconds: how long it blocked the event loop, the last time it did.
+        stalls: how often it did.
+        stalled_seconds: how long it did, all in all.
     """
 
     def __init__(
@@ -99,6 +126,8 @@ class Mounted:
         self.found: Found | None = None
         self.connections: set[Connection] = set()
         self.stall_seconds = 0.0
+        self.stalls = 0
+        self.stalled_seconds = 0.0
         self.tried = asyncio.Event()  # set when the first start is over, whatever came of it
         self.unusable: UnusableDatabase | None = None
         self._server = server
@@ -126,6 +155,34 @@ class Mounted:
             problem=self._problem or self._incidents.problem,
             stall_seconds=self.stall_seconds,
         )
+
+    @property
+    def figures(self) -> ServiceFigures:
+        """What was counted of it."""
+        return ServiceFigures(
+            running=self.state is State.RUNNING,
+            connections=len(self.connections),
+            incidents=self._incidents.count,
+            stalls=self.stalls,
+            stall_seconds=self.stalled_seconds,
+            last_stall_seconds=self.stall_seconds,
+        )
+
+    def stalled(self, seconds: float) -> None:
+        """Note that it blocked the event loop."""
+        self.stall_seconds = seconds
+        self.stalls += 1
+        self.stalled_seconds += seconds
+
+    def shrink(self) -> int:
+        """Let it forget what can be read again; returns about how many bytes that frees."""
+        if self.service is None or self.state is not State.RUNNING:
+            return 0
+        try:
+            return self.service.shrink()
+        except Exception as error:
+            self.service.incident(error, hook="shrink")
+            return 0
 
     # Life.
 
@@ -221,6 +278,16 @@ class Mounted:
         log.error("service cannot be served", service=self.name, problem=problem)
 
     # Clients.
+
+    async def let_go(self, connection: Connection) -> None:
+        """Close a client's connection after what it has asked for is answered: it shall connect again."""
+        connection.pause_reading()  # no more requests
+        try:
+            if self.service is not None:
+                await self.service.finish(connection)
+            connection.start_close(RESTART, "restart")
+        finally:
+            connection.resume_reading()  # but the client's part of the closing handshake
 
     def attach(self, connection: Connection) -> None:
         """Bring a connection to the service."""

@@ -174,6 +174,14 @@ class RpcService(Service):
         except (Exception, SystemExit) as error:
             self.incident(error, hook="left")
 
+    async def finish(self, connection: Connection) -> None:
+        """Answer the requests of a client that run."""
+        receiver = connection.receiver
+        if isinstance(receiver, partial):  # `_receive` for a caller: that is all that knows both
+            caller: Caller = receiver.args[0]
+            if caller.running:
+                await asyncio.wait(set(caller.running), timeout=self.leave_seconds)
+
     # Requests.
 
     def _receive(self, caller: Caller, message: str | bytes) -> None:

@@ -46,8 +46,8 @@ class Server:
             **os.environ,
             **{_variable(name): str(value) for name, value in (settings or {}).items()},
         }
-        self._config = folder / "config.toml"
-        self._config.write_text(f'[server]\nport = {self.port}\ndata = "data"\n\n{config}')
+        self.config_file = folder / "config.toml"
+        self.config_file.write_text(f'[server]\nport = {self.port}\ndata = "data"\n\n{config}')
         self._process: asyncio.subprocess.Process | None = None
 
     @property
@@ -86,7 +86,7 @@ class Server:
             raise RuntimeError("the server runs already")
         with self.log_file.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "server", "serve", "--config", str(self._config),
+                sys.executable, "-m", "server", "serve", "--config", str(self.config_file),
                 cwd=ROOT, env=self._environment, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log,
             )  # fmt: skip
         try:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import math
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Self
 
-from server.db.backends import Load, Result, Row, Statement
+from server.db.backends import Load, Result, Row, Statement, written
+from server.db.counting import Commits, PoolUse
 from server.db.dialects import Dialect
 from server.db.errors import DatabaseError, TransactionConflict, Unavailable
 from server.db.mysql.answers import ServerError
@@ -31,13 +33,15 @@ class MySQLBackend:
 
     Attributes:
         dialect: that of the server.
-        pool: its connections; for metrics.
+        pool: its connections.
+        commits: what was committed.
     """
 
     def __init__(self, connector: Connector, server: Server) -> None:
         options = connector.options
         self.dialect: Dialect = server.dialect
         self.pool = Pool(connector)
+        self.commits = Commits()
         self._connector = connector
         self._server = server
         self._limits = Limits(
@@ -108,6 +112,7 @@ class MySQLBackend:
         if not alone:
             texts = [BEGIN, *texts, COMMIT]
         connection = await self.pool.acquire()
+        began = time.perf_counter()
         try:
             results = await connection.run(texts, self._limits.seconds)
         except ServerError as error:
@@ -117,7 +122,9 @@ class MySQLBackend:
             raise lost(error, committing=error.sent == len(texts)) from None
         finally:
             self.pool.release(connection)
-        return counted(statements, results if alone else results[1:-1])
+        results = counted(statements, results if alone else results[1:-1])
+        self.commits.add(time.perf_counter() - began, written(results))
+        return results
 
     async def begin(self, seconds: float, *, schema: bool = False) -> MySQLSession:
         """Begin a transaction whose statements come one by one.
@@ -135,7 +142,7 @@ class MySQLBackend:
             if schema:
                 limits = Limits(seconds, limits.lift, f"SET SESSION {self._server.statement_limit(seconds)}".encode())
                 await connection.run([b"SET SESSION foreign_key_checks = 0", limits.restore], self._limits.seconds)
-            return MySQLSession(self.pool, connection, limits, seconds, reusable=not schema)
+            return MySQLSession(self.pool, connection, limits, seconds, self.commits, reusable=not schema)
         except BaseException as error:
             connection.abort("a transaction did not begin")
             self.pool.release(connection)
@@ -198,6 +205,10 @@ class MySQLBackend:
                 await connection.run([rendered(Statement("DO RELEASE_LOCK(%s)", (name,)))], self._limits.seconds)
         finally:
             connection.quit()  # which releases it, too
+
+    def use(self) -> PoolUse:
+        """Return how busy the pool is."""
+        return PoolUse(self.pool.size, self.pool.in_use, self.pool.waiting)
 
     async def close(self) -> None:
         """Finish what was begun, and close."""

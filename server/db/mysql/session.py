@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import AsyncGenerator, Sequence
 
 import msgspec
 
-from server.db.backends import Result, Row, Statement
+from server.db.backends import Result, Row, Statement, written
+from server.db.counting import Commits
 from server.db.errors import DatabaseError, QueryError, TransactionConflict, Unavailable
 from server.db.mysql.answers import ServerError
 from server.db.mysql.connection import Connection, Cursor
@@ -48,14 +50,20 @@ class MySQLSession:
         connection: for this alone.
         limits: how long its statements may take.
         seconds: how long all of it may take.
+        commits: counts it, once it is committed.
         reusable: whether the connection can be used for something else afterwards.
     """
 
-    def __init__(self, pool: Pool, connection: Connection, limits: Limits, seconds: float, *, reusable: bool) -> None:
+    def __init__(
+        self, pool: Pool, connection: Connection, limits: Limits, seconds: float, commits: Commits, *, reusable: bool
+    ) -> None:
         self._pool = pool
         self._connection = connection
         self._limits = limits
         self._seconds = seconds
+        self._commits = commits
+        self._began = time.perf_counter()
+        self._rows = 0
         self._reusable = reusable
         self._over = False
         self._cursor: Cursor | None = None
@@ -80,7 +88,9 @@ class MySQLSession:
             raise self._failure_of_connection(error) from None
         finally:
             self._abandon_dead()
-        return counted(statements, results[len(results) - len(statements) :])
+        results = counted(statements, results[len(results) - len(statements) :])
+        self._rows += written(results)
+        return results
 
     async def stream(self, statement: Statement, page_rows: int) -> AsyncGenerator[list[Row]]:
         """Yield the rows of a SELECT in pages; nothing else can run meanwhile.
@@ -132,6 +142,8 @@ class MySQLSession:
             raise lost(error, committing=error.sent > 0) from None
         finally:
             self._give_back()
+        if self._rows:
+            self._commits.add(time.perf_counter() - self._began, self._rows)
 
     async def roll_back(self) -> None:
         """Undo it; nothing happens when it is over."""

@@ -20,6 +20,7 @@ from urllib.parse import parse_qs
 import apsw
 
 from server.db.backends import Load, Result, Row, Statement
+from server.db.counting import Commits, PoolUse
 from server.db.dialects import Dialect
 from server.db.errors import QueryError, Unavailable
 from server.db.sqlite.dialect import SQLITE
@@ -54,6 +55,7 @@ class SQLiteBackend:
 
     def __init__(self, path: Path, folder: tempfile.TemporaryDirectory[str] | None) -> None:
         self.dialect: Dialect = SQLITE
+        self.commits = Commits()
         self.path = path
         self._folder = folder
         self._loop = asyncio.get_running_loop()
@@ -88,7 +90,7 @@ class SQLiteBackend:
 
     def start(self, writing: apsw.Connection, reading: list[apsw.Connection]) -> None:
         """Start the threads over connections that are open."""
-        self._writer = Writer(writing, self._deliver)
+        self._writer = Writer(writing, self._deliver, self.commits)
         runs = [self._writer.run, *(Reader(connection, self._reads, self._deliver).run for connection in reading)]
         for number, run in enumerate(runs):
             thread = threading.Thread(target=run, name=f"sqlite-{number}", daemon=True)
@@ -163,6 +165,11 @@ class SQLiteBackend:
             self._settle([(call.future, None, QueryError("the transaction is over"))])
         return call.future
 
+    def use(self) -> PoolUse:
+        """Return how busy the threads are, each of which has a connection. Units that share a commit count as one."""
+        waiting = self._reads.qsize() + self._writer.inbox.qsize()
+        return PoolUse(len(self._threads), min(len(self._threads), max(0, self._waiting - waiting)), waiting)
+
     async def close(self) -> None:
         """Finish what was begun, and close the file."""
         if not self._closed:
@@ -210,7 +217,7 @@ class SQLiteSession:
     async def execute(self, statements: Sequence[Statement]) -> list[Result]:
         """Run statements inside the transaction."""
         results: list[Result] = await self._backend.call(
-            self._session, lambda connection: run_all(connection, statements)
+            self._session, lambda connection: self._session.ran(run_all(connection, statements))
         )
         return results
 

@@ -14,7 +14,8 @@ from typing import Any
 
 import apsw
 
-from server.db.backends import Load, Result, Row, Statement
+from server.db.backends import Load, Result, Row, Statement, written
+from server.db.counting import Commits
 from server.db.errors import (
     DatabaseError,
     ForeignKeyViolation,
@@ -92,15 +93,22 @@ class Session:
         opened: is given None once the transaction has begun.
         seconds: how long it may take; afterwards it is rolled back.
         schema: whether foreign keys are not enforced meanwhile, because tables are made anew.
+
+    Attributes:
+        over: whether the transaction is over.
+        began: when the writer came to it.
+        rows: how many it has written.
     """
 
-    __slots__ = ("_calls", "_lock", "opened", "over", "schema", "seconds")
+    __slots__ = ("_calls", "_lock", "began", "opened", "over", "rows", "schema", "seconds")
 
     def __init__(self, opened: Future, seconds: float, *, schema: bool) -> None:
         self.opened = opened
         self.seconds = seconds
         self.schema = schema
         self.over = False
+        self.began = 0.0
+        self.rows = 0
         self._calls: queue.SimpleQueue[Call] = queue.SimpleQueue()
         self._lock = threading.Lock()
 
@@ -110,6 +118,11 @@ class Session:
             if not self.over:
                 self._calls.put(call)
             return not self.over
+
+    def ran(self, results: list[Result]) -> list[Result]:
+        """Note what the writer has run for it; returns the same."""
+        self.rows += written(results)
+        return results
 
     def next_call(self, seconds: float) -> Call:
         """Wait for the next call.
@@ -275,11 +288,13 @@ class Writer:
     Args:
         connection: its own.
         deliver: brings replies to the event loop.
+        commits: counts what is committed.
     """
 
-    def __init__(self, connection: apsw.Connection, deliver: Deliver) -> None:
+    def __init__(self, connection: apsw.Connection, deliver: Deliver, commits: Commits) -> None:
         self._connection = connection
         self._deliver = deliver
+        self._commits = commits
         self.inbox: queue.SimpleQueue[Unit | Session | None] = queue.SimpleQueue()
 
     def run(self) -> None:
@@ -308,6 +323,7 @@ class Writer:
     # Group commit.
 
     def _commit_batch(self, batch: list[Unit]) -> None:
+        began = time.perf_counter()
         try:
             if not self._commit(batch, isolated=False):
                 # A unit failed, which is rare: once more, with a savepoint for each, so that only it fails.
@@ -317,6 +333,9 @@ class Writer:
             failure = translated(error)
             for unit in batch:
                 unit.error = unit.error or failure
+        committed = [unit for unit in batch if unit.error is None]
+        if committed:
+            self._commits.add(time.perf_counter() - began, sum([written(unit.results) for unit in committed]))
         self._deliver([(unit.future, unit.results, unit.error) for unit in batch])
 
     def _commit(self, batch: list[Unit], *, isolated: bool) -> bool:
@@ -358,6 +377,7 @@ class Writer:
     # Interactive transactions.
 
     def _serve(self, session: Session) -> None:
+        session.began = time.perf_counter()
         deadline = time.monotonic() + session.seconds
         try:
             if session.schema:
@@ -390,6 +410,8 @@ class Writer:
             self._deliver([(call.future, None, translated(error))])
         else:
             session.over = call.ends
+            if call.work is commit and session.rows:
+                self._commits.add(time.perf_counter() - session.began, session.rows)
             self._deliver([(call.future, result, None)])
 
 

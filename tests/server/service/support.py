@@ -17,7 +17,7 @@ from server.config import ServerSettings, Settings, decode
 from server.db import Database
 from server.log import Log
 from server.net.frames import encode
-from server.net.handshake import Admission, Handshake, Refusal
+from server.net.handshake import Decision, Handshake
 from server.net.identity import Identity
 from server.net.listener import Listener
 from server.pubsub.local import LocalBroker
@@ -97,7 +97,7 @@ async def serving(settings: Settings) -> AsyncIterator[Site]:
     """Run the services of a configuration on a free port."""
     async with hosting(settings) as host:
 
-        async def gate(handshake: Handshake) -> Admission | Refusal:
+        async def gate(handshake: Handshake) -> Decision:
             user = handshake.header("X-User")
             return host.admit(handshake.path, Identity(*json.loads(user)) if user else None)
 
