@@ -6,6 +6,7 @@ import asyncio
 import errno
 import socket
 import ssl
+from contextlib import suppress
 from typing import Any
 
 import uvicorn
@@ -18,6 +19,9 @@ from server.net.front import ListeningFront
 from server.net.handshake import Gate
 from server.net.http import HttpProtocol
 from server.net.protocol import WebSocketProtocol
+
+DOOR_SECONDS = 0.5
+"""How long a stop waits for the requests of those whose sockets were accepted already."""
 
 BACKLOG = 4096
 """Handshakes that the kernel keeps for us while everybody reconnects at once."""
@@ -109,6 +113,7 @@ class Listener:
         """
         self.stop_accepting()
         front = self._front
+        await self._let_in_who_is_at_the_door()
         for task in front.opening:
             task.cancel()
         for connection in tuple(front.connections):
@@ -121,6 +126,14 @@ class Listener:
             task.cancel()
         await asyncio.gather(*front.server_state.tasks, return_exceptions=True)
         front.heartbeat.stop()
+
+    async def _let_in_who_is_at_the_door(self) -> None:
+        """Wait a moment for who was accepted and not answered yet: cut now, it would look like a refusal."""
+        front = self._front
+        with suppress(TimeoutError):
+            async with asyncio.timeout(DOOR_SECONDS):
+                while front.opening or any(h.cycle is None for h in front.server_state.connections):  # noqa: ASYNC110 a moment
+                    await asyncio.sleep(DOOR_SECONDS / 20)
 
     def _tls(self) -> ssl.SSLContext | None:
         server = self._settings.server

@@ -10,7 +10,7 @@ import socket
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
+from typing import IO, Self
 
 ROOT = Path(__file__).parents[2]
 SCALE = float(os.environ.get("SWITCHBOARD_TEST_SCALE", "1"))
@@ -42,7 +42,7 @@ class Server:
         self.folder = folder
         self.port = free_port()
         self.log_file = folder / "server.log"
-        self._environment = {
+        self.environment = {
             **os.environ,
             **{_variable(name): str(value) for name, value in (settings or {}).items()},
         }
@@ -85,16 +85,24 @@ class Server:
         if self._process is not None:
             raise RuntimeError("the server runs already")
         with self.log_file.open("ab") as log:
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "server", "serve", "--config", str(self.config_file),
-                cwd=ROOT, env=self._environment, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log,
-            )  # fmt: skip
+            self._process = await self.spawn(log)
         try:
             async with asyncio.timeout(START_SECONDS):
                 await self._wait_until_it_listens(self._process)
         except BaseException:
             await self.kill()
             raise
+
+    async def spawn(self, log: IO[bytes]) -> asyncio.subprocess.Process:
+        """Start the process."""
+        return await asyncio.create_subprocess_exec(
+            *self.command, cwd=ROOT, env=self.environment, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log
+        )
+
+    @property
+    def command(self) -> list[str]:
+        """What is run."""
+        return [sys.executable, "-m", "server", "serve", "--config", str(self.config_file)]
 
     async def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Ask the process to stop and wait until it has.
