@@ -23,6 +23,7 @@ from server.db.backends import Load, Result, Row, Statement
 from server.db.counting import Commits, PoolUse
 from server.db.dialects import Dialect
 from server.db.errors import QueryError, Unavailable
+from server.db.sqlite.connecting import connect
 from server.db.sqlite.dialect import SQLITE
 from server.db.sqlite.threads import (
     Call,
@@ -36,7 +37,6 @@ from server.db.sqlite.threads import (
     Unit,
     Writer,
     commit,
-    connect,
     roll_back,
     run_all,
 )

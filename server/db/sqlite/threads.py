@@ -16,23 +16,11 @@ import apsw
 
 from server.db.backends import Load, Result, Row, Statement, written
 from server.db.counting import Commits
-from server.db.errors import (
-    DatabaseError,
-    ForeignKeyViolation,
-    IntegrityError,
-    QueryError,
-    Unavailable,
-    UniqueViolation,
-    UnusableDatabase,
-)
+from server.db.errors import DatabaseError, ForeignKeyViolation, QueryError
+from server.db.sqlite.connecting import PASSING, connect, translated
 
 MAX_BATCH = 512
 """Units in one commit, so that the first does not wait for ever for the last."""
-BUSY_SECONDS = 5.0
-"""How long another process, such as a backup, may hold the file before a write is refused."""
-CACHE_KIB = 4096
-"""Page cache of each connection; the system's cache holds the rest."""
-
 log = logging.getLogger("db")
 
 Future = asyncio.Future[Any]
@@ -40,16 +28,6 @@ Read = tuple[Statement, Load | None, Future]
 Reply = tuple[Future, Any, DatabaseError | None]
 Deliver = Callable[[list[Reply]], None]
 """Brings replies to the event loop: all of one commit at once."""
-
-_VIOLATIONS: dict[int, tuple[type[IntegrityError], str]] = {
-    apsw.SQLITE_CONSTRAINT_UNIQUE: (UniqueViolation, "is taken"),
-    apsw.SQLITE_CONSTRAINT_PRIMARYKEY: (UniqueViolation, "is taken"),
-    apsw.SQLITE_CONSTRAINT_FOREIGNKEY: (ForeignKeyViolation, "refers to a row that does not exist, or is referred to"),
-    # What ON DELETE RESTRICT raises.
-    apsw.SQLITE_CONSTRAINT_TRIGGER: (ForeignKeyViolation, "refers to a row that does not exist, or is referred to"),
-}
-_PASSING = (apsw.BusyError, apsw.LockedError, apsw.FullError, apsw.IOError, apsw.CantOpenError, apsw.ReadOnlyError,
-            apsw.NoMemError, apsw.InterruptError, apsw.ProtocolError)  # fmt: skip
 
 
 class Unit:
@@ -142,35 +120,6 @@ class Session:
             return left
 
 
-def connect(path: Path, synchronous: str = "FULL", *, readonly: bool = False) -> apsw.Connection:
-    """Open the file the way that all our connections have it.
-
-    Args:
-        path: the file.
-        synchronous: FULL, so that what is acknowledged is on the disk; NORMAL survives a crash of the program only.
-        readonly: whether it is for reading.
-
-    Raises:
-        UnusableDatabase: it is no database, or it is damaged.
-        Unavailable: it cannot be opened.
-    """
-    flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_NOMUTEX
-    try:
-        connection = apsw.Connection(str(path), flags=flags, statementcachesize=200)
-        connection.set_busy_timeout(int(BUSY_SECONDS * 1000))
-        connection.execute("PRAGMA journal_mode = WAL").fetchall()
-        connection.execute(f"PRAGMA synchronous = {synchronous}")
-        connection.execute("PRAGMA foreign_keys = ON")
-        connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
-        # SQLite's own knows ASCII only.
-        connection.create_scalar_function("lower", _lower, 1, deterministic=True)
-        if readonly:
-            connection.execute("PRAGMA query_only = ON")
-    except apsw.Error as error:
-        raise translated(error, path) from error
-    return connection
-
-
 def run(connection: apsw.Connection, statement: Statement) -> Result:
     """Run one statement to its end."""
     rows = connection.execute(statement.sql, statement.arguments).fetchall()
@@ -200,11 +149,6 @@ def commit(connection: apsw.Connection) -> None:
 def roll_back(connection: apsw.Connection) -> None:
     """Undo a transaction."""
     connection.execute("ROLLBACK")
-
-
-def _lower(*values: Any) -> str | None:
-    (value,) = values
-    return None if value is None else str(value).lower()
 
 
 class Pages:
@@ -263,23 +207,6 @@ class Streamer:
         with self._lock:
             if self._connection is not None:
                 self._connection.close(True)
-
-
-def translated(error: Exception, path: Path | None = None) -> DatabaseError:
-    """Return our error for a driver's; values never stand in it."""
-    if isinstance(error, DatabaseError):
-        return error
-    where = f"{path}: " if path else ""
-    extended = getattr(error, "extendedresult", 0)
-    if isinstance(error, apsw.ConstraintError) and extended != apsw.SQLITE_CONSTRAINT_DATATYPE:
-        kind, text = _VIOLATIONS.get(extended, (IntegrityError, "violates the schema"))
-        # SQLite names table and columns behind the colon.
-        return kind(f"{str(error).rpartition(': ')[2]} {text}")
-    if isinstance(error, apsw.NotADBError | apsw.CorruptError):
-        return UnusableDatabase(f"{where}this is no database, or it is damaged: {error}")
-    if isinstance(error, _PASSING):
-        return Unavailable(f"{where}the database is not available: {error}")
-    return QueryError(f"{where}{error}")
 
 
 class Writer:
@@ -351,7 +278,7 @@ class Writer:
                         unit.results = run_all(self._connection, unit.statements)
                 else:
                     unit.results = run_all(self._connection, unit.statements)
-            except _PASSING:
+            except PASSING:
                 raise  # not this unit's fault, and SQLite may have ended the whole transaction
             except Exception as error:
                 if not isolated:
@@ -365,7 +292,7 @@ class Writer:
         """Run a single statement: it is a transaction by itself."""
         try:
             unit.results = run_all(self._connection, unit.statements)
-        except _PASSING:
+        except PASSING:
             raise
         except Exception as error:
             unit.error = translated(error)

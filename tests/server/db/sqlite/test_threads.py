@@ -19,7 +19,8 @@ from server.db.errors import (
     UniqueViolation,
     UnusableDatabase,
 )  # fmt: skip
-from server.db.sqlite.threads import Call, Session, connect, translated
+from server.db.sqlite.connecting import connect, translated
+from server.db.sqlite.threads import Call, Session
 
 
 @pytest.fixture
