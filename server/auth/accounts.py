@@ -5,35 +5,31 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import secrets
-import time
-from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Literal, cast
 
 import msgspec
 
-from server.auth.models import Session, User
+from server.auth.identities import Identities
+from server.auth.models import USED_STEP, Session, User
 from server.auth.names import clean_name, name_key
 from server.auth.passwords import Passwords
+from server.auth.revocations import BANNED, OnRevoked, Revocations, Revoked, parts
 from server.config import AuthSettings
 from server.db import Database, UniqueViolation, now
 from server.errors import NameTaken, RegistrationClosed, TooManyRequests, WrongCredentials
 from server.net.identity import Identity
 from server.net.limits import RateLimiter
+from server.pubsub.peers import Peers
+from server.pubsub.sharing import Limiter, SharedLimit
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 TOKEN_BYTES = 32
-MAX_CACHED = 16384
-"""Sessions whose identity is remembered, so that a thousand sockets that come back at once cost no query each."""
-CACHE_SECONDS = 60.0
+WRONG = "The name or the password is wrong."
 FAILURES_PER_MINUTE = 10
 """Wrong passwords for one name, from wherever."""
-USED_STEP = dt.timedelta(hours=12)
-"""A session's last use is written at most this often."""
-
-Revoked = Callable[[int], None]
 
 
 class Login(msgspec.Struct, frozen=True):
@@ -55,23 +51,62 @@ class Accounts:
         db: the database; `MIGRATIONS` have to be applied.
         settings: the `[auth]` table.
         passwords: hashes them.
+        peers: the main processes of other machines; None where there are none.
     """
 
-    def __init__(self, db: Database, settings: AuthSettings, passwords: Passwords | None = None) -> None:
+    def __init__(
+        self,
+        db: Database,
+        settings: AuthSettings,
+        passwords: Passwords | None = None,
+        peers: Peers | None = None,
+    ) -> None:
         self._db = db
         self.settings = settings
         self._passwords = passwords or Passwords()
-        self._cache: OrderedDict[bytes, tuple[float, Identity]] = OrderedDict()
+        self._peers = peers
+        self._identities = Identities()
+        self._revocations = Revocations(db, self._identities, peers)
+        self._shared: list[SharedLimit] = []
         self._failures = RateLimiter(FAILURES_PER_MINUTE if settings.attempts_per_minute else 0, FAILURES_PER_MINUTE)
-        self._revoked: list[Revoked] = []
+        self.share(self._failures, "failures")
 
-    def on_revoked(self, callback: Revoked) -> None:
-        """Call `callback` with the session's id whenever one ends."""
-        self._revoked.append(callback)
+    def start(self, sessions: Callable[[], Collection[int]]) -> None:
+        """Begin to look for sessions that ended on another machine unheard. Without other machines there are none.
+
+        Args:
+            sessions: returns the sessions that brought the clients of this machine, in all its processes.
+        """
+        self._revocations.sessions = sessions
+        self._revocations.start()
+
+    async def stop(self) -> None:
+        """Say the last to the other machines, and hear them no more; end what `start` began."""
+        while self._shared:
+            self._shared.pop().close()
+        await self._revocations.stop()
 
     def close(self) -> None:
         """End the threads that hash."""
         self._passwords.close()
+
+    def on_revoked(self, callback: OnRevoked) -> None:
+        """Call `callback(session, code, reason)` whenever a session ends, on whichever machine.
+
+        Args:
+            callback: closes the session's sockets with that close code and reason.
+        """
+        self._revocations.listen(callback)
+
+    def share(self, limiter: Limiter, name: str) -> None:
+        """Let a limit on what strangers try hold over all machines.
+
+        Args:
+            limiter: its keys are integers or text.
+            name: what the machines know it by.
+        """
+        if self._peers is not None:
+            self._shared.append(SharedLimit(limiter, self._peers.channel(f"@auth/limit/{name}")))
 
     # Coming in.
 
@@ -112,7 +147,7 @@ class Accounts:
         key = name_key(name)
         hashed = await self._passwords.hash(password)
         user = await User.get(self._db, current.id) if current is not None and current.role == "guest" else None
-        if user is None:
+        if user is None or user.banned_at is not None:
             user = User()
         user.name, user.member_key, user.role, user.password_hash = name, key, "member", hashed
         try:
@@ -121,7 +156,7 @@ class Accounts:
             raise NameTaken("Somebody has this name. Choose another, or log in.") from None
         if current is not None:
             await self.log_out(current)
-        return await self._log_in(user)
+        return await self._log_in_checked(user)
 
     async def log_in(self, name: str, password: str, current: Identity | None = None) -> Login:
         """Let a member in.
@@ -136,19 +171,23 @@ class Accounts:
             TooManyRequests: too many wrong passwords for this name.
         """
         key = name_key(name.strip())[:128]
+        if not _storable(key):
+            key = ""  # nobody's name either
         wait = self._failures.peek(key)
         if wait:
             raise TooManyRequests("Too many attempts. Wait a minute.", retry_after=wait)
-        user = await User.select(self._db).where(User.member_key == key).first() if _storable(key) else None
-        if not await self._passwords.verify(user.password_hash if user else None, password) or user is None:
+        user = await User.select(self._db).where(User.member_key == key).first()
+        known = user.password_hash if user is not None else None
+        if not await self._passwords.verify(known, password) or user is None or user.banned_at is not None:
             self._failures.take(key)
-            raise WrongCredentials("The name or the password is wrong.")
-        if user.password_hash is not None and self._passwords.needs_rehash(user.password_hash):
+            raise WrongCredentials(WRONG)
+        if known is not None and self._passwords.needs_rehash(known):
             user.password_hash = await self._passwords.hash(password)
-            await user.save(self._db)
+            mine = (User.id == user.id) & (User.password_hash == known)
+            await User.update(self._db).set(User.password_hash, user.password_hash).where(mine)
         if current is not None:
             await self.log_out(current)
-        return await self._log_in(user)
+        return await self._log_in_checked(user)
 
     async def log_out(self, identity: Identity) -> None:
         """End the session that brought an identity; its sockets close."""
@@ -156,42 +195,114 @@ class Accounts:
         if session is None:
             return
         await Session.delete_from(self._db).where(Session.id == session)
-        self._forget(identity.id)
-        for callback in self._revoked:
-            callback(session)
+        self._revocations.tell(Revoked(identity.id, [session]))
 
     async def _log_in(self, user: User) -> Login:
         """Start a session under a fresh token: whoever fixed an old one beforehand has nothing."""
-        token = secrets.token_urlsafe(TOKEN_BYTES)
+        token, mark = secrets.token_urlsafe(TOKEN_BYTES), self._identities.mark
         session = await Session(user=user.id, token_hash=_hashed(token)).insert(self._db)
         identity = _identity(user.id, user.name, user.role, session.id)
-        self._remember(_hashed(token), identity)
+        self._identities.remember(_hashed(token), identity, mark)
         return Login(identity, token)
+
+    async def _log_in_checked(self, user: User) -> Login:
+        """Start a session, unless the user was banned, or given another password, since that was checked.
+
+        Whoever does that ends the sessions afterwards. So a new session is either seen there, or sees it here.
+        """
+        login = await self._log_in(user)
+        same = (User.id == user.id) & (User.password_hash == user.password_hash) & User.banned_at.is_null()
+        if not await User.select(self._db).where(same).exists():
+            await self.log_out(login.identity)
+            raise WrongCredentials(WRONG)
+        return login
+
+    # Being put out.
+
+    async def set_password(self, user: int, password: str) -> bool:
+        """Give a member another password; every session of theirs ends, everywhere.
+
+        Args:
+            user: the member's id.
+            password: the new password.
+
+        Returns:
+            False when there is no such member.
+
+        Raises:
+            InvalidField: the password is not acceptable.
+        """
+        hashed = await self._passwords.hash(password)
+        member = (User.id == user) & User.member_key.is_not_null()
+        if not await User.update(self._db).set(User.password_hash, hashed).where(member):
+            return False
+        await self._end_sessions(user, Revoked(user, [], reason="password changed"))
+        return True
+
+    async def ban(self, user: int) -> bool:
+        """Keep a user out: their sockets close everywhere, and nobody gets in as them any more.
+
+        Their sessions stay in the database, so that a machine that was not told finds out what happened to them.
+
+        Returns:
+            False when there is no such user.
+        """
+        await User.update(self._db).set(User.banned_at, now()).where(User.id == user, User.banned_at.is_null())
+        if not await User.select(self._db).where(User.id == user).exists():
+            return False
+        sessions = await Session.select(self._db, Session.id).where(Session.user == user).scalars()
+        self._revocations.tell(Revoked(user, sessions, BANNED, "banned"))
+        return True
+
+    async def unban(self, user: int) -> bool:
+        """Let a user in again, with a new session.
+
+        Returns:
+            False when there is no such user, or they were not banned.
+        """
+        banned = (User.id == user) & User.banned_at.is_not_null()
+        if not await User.select(self._db).where(banned).exists():
+            return False
+        await self._end_sessions(user, Revoked(user, [], BANNED, "banned"))
+        return bool(await User.update(self._db).set(User.banned_at, None).where(banned))
+
+    async def _end_sessions(self, user: int, revoked: Revoked) -> None:
+        """Delete a user's sessions, and tell everybody."""
+        sessions = await Session.select(self._db, Session.id).where(Session.user == user).scalars()
+        for part in parts(sessions):
+            await Session.delete_from(self._db).where(Session.id.in_(part))
+        self._revocations.tell(msgspec.structs.replace(revoked, sessions=sessions))
 
     # Being known.
 
     async def identify(self, token: str) -> Identity | None:
         """Return who has a token; None when nobody does, any more."""
         token_hash = _hashed(token)
-        cached = self._cache.get(token_hash)
-        if cached is not None and cached[0] > time.monotonic():
-            return cached[1]
+        identity = self._identities.get(token_hash)
+        while identity is None:
+            mark = self._identities.mark
+            identity = await self._look_up(token_hash)
+            if identity is None:
+                return None
+            if not self._identities.remember(token_hash, identity, mark):
+                identity = None  # something about them changed while the database was asked
+        return identity
+
+    async def _look_up(self, token_hash: bytes) -> Identity | None:
+        """Ask the database who has a token."""
         u = User.prefix("u")
         row = (
             await Session.select(self._db, Session.id, Session.used_at, u.id, u.name, u.role)
             .join(u, Session.user == u.id)
-            .where(Session.token_hash == token_hash, Session.used_at > now() - self._lifetime)
+            .where(Session.token_hash == token_hash, Session.used_at > now() - self._lifetime, u.banned_at.is_null())
             .first()
         )
         if row is None:
-            self._cache.pop(token_hash, None)
             return None
         session, used_at, user, name, role = row
         if now() - used_at > USED_STEP:
             await Session.update(self._db).set(Session.used_at, now()).where(Session.id == session)
-        identity = _identity(user, name, role, session)
-        self._remember(token_hash, identity)
-        return identity
+        return _identity(user, name, role, session)
 
     async def sweep(self) -> int:
         """Delete the sessions that are over; returns how many."""
@@ -200,17 +311,6 @@ class Accounts:
     @property
     def _lifetime(self) -> dt.timedelta:
         return dt.timedelta(days=self.settings.session_days)
-
-    def _forget(self, user: int) -> None:
-        """Look a user's sessions up again: something about them changed."""
-        for token_hash in [h for h, (_, identity) in self._cache.items() if identity.id == user]:
-            del self._cache[token_hash]
-
-    def _remember(self, token_hash: bytes, identity: Identity) -> None:
-        self._cache[token_hash] = (time.monotonic() + CACHE_SECONDS, identity)
-        self._cache.move_to_end(token_hash)
-        if len(self._cache) > MAX_CACHED:
-            self._cache.popitem(last=False)
 
 
 def _hashed(token: str) -> bytes:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import datetime as dt
+
 from server.db import Bytes, DbObject, ForeignKey, Integer, Text, Timestamp, now
+
+USED_STEP = dt.timedelta(hours=12)
+"""A session's last use is written at most this often."""
 
 
 class User(DbObject):
@@ -13,6 +18,7 @@ class User(DbObject):
         member_key: the name as names are compared, for members; unique. None for guests, who may share a name.
         role: `guest`, `member` or `admin`.
         password_hash: argon2id, with its parameters; None for guests.
+        banned_at: since when they may not come in; None for everybody who may.
     """
 
     dbo_tablename = "users"
@@ -22,6 +28,7 @@ class User(DbObject):
     role = Text(max_length=10, default="guest")
     password_hash = Text(max_length=200, nullable=True)
     created_at = Timestamp(default=now, immutable=True)
+    banned_at = Timestamp(nullable=True)
 
 
 class Session(DbObject):

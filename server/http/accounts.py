@@ -82,6 +82,7 @@ class AccountRoutes:
         self._body_bytes = settings.server.body_bytes
         self._session_seconds = settings.auth.session_days * 86400
         self._attempts = RateLimiter(settings.auth.attempts_per_minute, settings.auth.attempts_per_minute or None)
+        accounts.share(self._attempts, "attempts")
 
     def mount(self) -> Mount:
         """Return the routes; a mount of their own, so that a wrong method is 405 and not a file that is missing."""

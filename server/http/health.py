@@ -32,6 +32,20 @@ class DatabaseHealth(msgspec.Struct, frozen=True):
     problem: str = ""
 
 
+class ClientView(msgspec.Struct, frozen=True):
+    """What the server believes of who asks: `switchboard doctor` sees from it whether a proxy in front is believed.
+
+    Args:
+        address: where the client is.
+        forwarded: what became of X-Forwarded-For: there was none, it was believed, or it was not.
+        secure: whether the client speaks TLS.
+    """
+
+    address: str
+    forwarded: Literal["none", "believed", "ignored"]
+    secure: bool
+
+
 class Health(msgspec.Struct, frozen=True):
     """Everything at a glance."""
 
@@ -40,13 +54,14 @@ class Health(msgspec.Struct, frozen=True):
     services: dict[str, ServiceStatus]
     database: DatabaseHealth
     broker: BrokerHealth
+    client: ClientView | None = None
 
 
 def health_route(host: ServiceHost, db: Database, broker: Broker) -> Route:
     """Return the route of /health."""
 
-    async def health(request: Request) -> Response:  # noqa: ARG001 Starlette's signature
-        report = await look(host, db, broker)
+    async def health(request: Request) -> Response:
+        report = msgspec.structs.replace(await look(host, db, broker), client=_client(request))
         status = HTTPStatus.SERVICE_UNAVAILABLE if report.status == "failing" else HTTPStatus.OK
         return json_response(status, report)
 
@@ -65,6 +80,15 @@ async def look(host: ServiceHost, db: Database, broker: Broker) -> Health:
     if not database.connected or (services and len(sick) == len(services)):
         overall = "failing"
     return Health(overall, __version__, services, database, broker.health())
+
+
+def _client(request: Request) -> ClientView:
+    """Say whom we see. A client that a believed proxy told us of has no port, see `HttpProtocol`."""
+    client = request.client
+    forwarded: Literal["none", "believed", "ignored"] = "none"
+    if "x-forwarded-for" in request.headers:
+        forwarded = "believed" if client is not None and not client.port else "ignored"
+    return ClientView(client.host if client else "", forwarded, request.url.scheme == "https")
 
 
 async def _database(db: Database) -> DatabaseHealth:

@@ -93,10 +93,10 @@ def test_a_service_from_its_first_migration_to_the_next(place: Path) -> None:
     folder = place / "services" / "notes" / "migrations"
     assert db(place, "make", "notes") == f"{folder / '0001_initial.py'}\n"
     assert db(place, "make", "notes") == "Nothing has changed.\n"
-    assert db(place, "status") == "auth\n  0001_initial  pending\nnotes\n  0001_initial  pending\n"
+    assert db(place, "status") == "auth\n  0001_initial  pending\n  0002_bans  pending\nnotes\n  0001_initial  pending\n"
     assert not (place / "data").exists()
     assert "notes 0001_initial\n  create notes with id, text\n" in db(place, "plan")
-    assert db(place, "upgrade") == "auth: applied 0001_initial\nnotes: applied 0001_initial\n"
+    assert db(place, "upgrade") == "auth: applied 0001_initial\nauth: applied 0002_bans\nnotes: applied 0001_initial\n"
     assert db(place, "upgrade") == "Everything is applied.\n"
     assert db(place, "plan") == "Everything is applied.\n"
     edited(place)
@@ -105,7 +105,7 @@ def test_a_service_from_its_first_migration_to_the_next(place: Path) -> None:
     assert lines[0] == "auth"
     assert lines[1].startswith("  0001_initial  applied 2")
     assert lines[1].endswith(" UTC")
-    assert lines[4] == "  0002_add_title_to_notes  pending"
+    assert lines[5] == "  0002_add_title_to_notes  pending"
     assert db(place, "upgrade") == "notes: applied 0002_add_title_to_notes\n"
 
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from server.auth import accounts as module
-from server.auth.accounts import MIGRATIONS, Accounts
+from server.auth.accounts import Accounts
 from server.auth.models import Session, User
 from server.auth.passwords import CHEAPEST, Passwords
 from server.config import AuthSettings
@@ -16,13 +16,6 @@ from server.db import Database, Statement, now
 from server.errors import InvalidField, NameTaken, RegistrationClosed, TooManyRequests, WrongCredentials
 
 PASSWORD = "correct horse battery"
-
-
-@pytest.fixture
-async def db(database_url: str) -> AsyncIterator[Database]:
-    async with await Database.open(database_url) as database:
-        await database.migrate("auth", MIGRATIONS)
-        yield database
 
 
 @pytest.fixture
@@ -60,7 +53,7 @@ async def test_a_members_name_is_theirs(accounts: Accounts) -> None:
 async def test_a_guest_who_registers_stays_the_same(accounts: Accounts, db: Database) -> None:
     """They keep their id and what hangs on it; the old token is worthless (FAULTS 28)."""
     revoked: list[int] = []
-    accounts.on_revoked(revoked.append)
+    accounts.on_revoked(lambda session, _code, _reason: revoked.append(session))
     guest = await accounts.guest("ann")
     member = await accounts.register("Ann", PASSWORD, guest.identity)
     assert member.identity.id == guest.identity.id
@@ -116,7 +109,7 @@ async def test_guessing_is_throttled(accounts: Accounts) -> None:
 async def test_logout_ends_one_session(accounts: Accounts) -> None:
     """The session that is logged out is over, at once and for good; another of the same user is not."""
     revoked: list[int] = []
-    accounts.on_revoked(revoked.append)
+    accounts.on_revoked(lambda session, _code, _reason: revoked.append(session))
     await accounts.register("Ann", PASSWORD)
     phone, laptop = await accounts.log_in("Ann", PASSWORD), await accounts.log_in("Ann", PASSWORD)
     await accounts.log_out(phone.identity)
@@ -145,7 +138,7 @@ async def test_tokens_and_passwords_are_nowhere(accounts: Accounts, db: Database
 async def test_sessions_end_when_they_are_not_used(accounts: Accounts, db: Database) -> None:
     """A session that rests too long is over and swept away; one in use is renewed."""
     old, fresh = await accounts.guest("old"), await accounts.guest("fresh")
-    accounts._cache.clear()
+    accounts._identities.forget_all()
     await (
         Session.update(db)
         .set(Session.used_at, now() - dt.timedelta(days=31))
@@ -170,10 +163,6 @@ async def test_identities_are_remembered(accounts: Accounts, db: Database, monke
     monkeypatch.setattr(accounts, "_db", NoDatabase())
     assert await accounts.identify(login.token) == login.identity
     monkeypatch.setattr(accounts, "_db", db)
-    monkeypatch.setattr(module, "MAX_CACHED", 3)
-    for number in range(10):
-        await accounts.guest(f"g{number}")
-    assert len(accounts._cache) <= 4
 
 
 async def test_closed_doors(db: Database) -> None:

@@ -7,6 +7,12 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
+from server.auth.accounts import Accounts
+from server.auth.passwords import CHEAPEST, Passwords
+from server.config import AuthSettings, Settings
+from server.http.accounts import AccountRoutes
+from server.pubsub.local import LocalBroker
+from server.pubsub.peers import Peers
 from tests.server.http.conftest import Serve, Site
 
 PASSWORD = "correct horse battery"
@@ -113,6 +119,20 @@ async def test_attempts_are_limited(serve: Serve) -> None:
     async with serve(auth={"attempts_per_minute": 0}) as site:
         for number in range(50):
             assert (await site.http.post("/auth/guest", json={"name": f"g{number}"})).status_code == 201
+
+
+async def test_attempts_count_on_every_machine(site: Site) -> None:
+    """What an address tried on one machine, it cannot try again on another."""
+    broker, settings = LocalBroker(), Settings(auth=AuthSettings(attempts_per_minute=2))
+    one, two = [Accounts(site.db, settings.auth, Passwords(CHEAPEST), Peers(broker)) for _ in range(2)]
+    here, there = AccountRoutes(one, settings), AccountRoutes(two, settings)
+    assert [here._attempts.take("192.0.2.1") for _ in range(2)] == [0.0, 0.0]
+    await one.stop()  # it says the last
+    assert there._attempts.take("192.0.2.1") > 0
+    assert there._attempts.take("192.0.2.2") == 0
+    await two.stop()
+    one.close()
+    two.close()
 
 
 async def test_behind_tls_the_cookie_is_secure(serve: Serve) -> None:

@@ -53,6 +53,33 @@ def test_peeking_takes_nothing() -> None:
     assert limiter.peek("a") == 1.0
 
 
+def test_charging_asks_nobody() -> None:
+    """What was used elsewhere is gone, even where it was not there; it is earned back like anything else."""
+    clock = Clock()
+    limiter = RateLimiter(60, 3, clock)
+    limiter.charge("a", 2)
+    assert [limiter.take("a"), limiter.take("a")] == [0.0, 1.0]
+    limiter.charge("a", 5)
+    assert limiter.take("a") == 6.0
+    clock.now += 6
+    assert limiter.take("a") == 0.0
+    off = RateLimiter(0)
+    off.charge("a", 100)
+    assert off.take("a") == 0.0
+
+
+def test_takes_are_told() -> None:
+    """`on_take` hears of every token that was taken, and of nothing else."""
+    limiter = RateLimiter(60, 2, Clock())
+    taken: list[object] = []
+    limiter.on_take = taken.append
+    for _ in range(3):
+        limiter.take("a")
+    limiter.peek("b")
+    limiter.charge("c")
+    assert taken == ["a", "a"]
+
+
 @given(st.lists(st.floats(0, 5), max_size=60), st.integers(1, 600), st.integers(1, 20))
 def test_never_more_than_the_bucket(pauses: list[float], per_minute: int, burst: int) -> None:
     """In any stretch of time there are at most burst + rate x time tokens, and waiting as told always helps."""
