@@ -7,19 +7,31 @@ configuration (EX_CONFIG).
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import shtab
 
-from server import config, credentials, database_commands
+from server import config, credentials
 from server.errors import ConfigError
+from server.memory import derive
 from server.process.main import run
+from server.pubsub import nats_servers
 from server.service.discovery import check
 from server.version import __version__
+
+OTHERS = {
+    "db": "server.database_commands",
+    "status": "server.operating.status",
+    "doctor": "server.operating.doctor",
+    "install-service": "server.operating.install_service",
+}
+"""Commands with a module of their own."""
 
 EXIT_FINE = 0
 EXIT_FAILURE = 1
@@ -35,7 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status.
     """
-    options = _parser().parse_args(arguments)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    options = _parser(serves=arguments[:1] == ["serve"]).parse_args(arguments)
     load = partial(_load, options)
     try:
         settings = load()
@@ -46,13 +59,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.command == "check":
         print(_summary(options.config, settings))  # noqa: T201 the command's own voice
         return EXIT_FINE
-    if options.command == "db":
-        return database_commands.run(options, settings)
+    if options.command in OTHERS:
+        status: int = _module(options.command).run(options, settings)
+        return status
     return run(settings, load)
 
 
 def _load(options: argparse.Namespace) -> config.Settings:
-    return config.load(options.config, _environment(options), check)
+    return derive(config.load(options.config, _environment(options), _check))
+
+
+def _check(settings: config.Settings) -> list[str]:
+    return [*check(settings), *nats_servers.check(settings.broker, settings.base)]
 
 
 def _environment(options: argparse.Namespace) -> Mapping[str, str]:
@@ -72,7 +90,17 @@ def _summary(path: Path | None, settings: config.Settings) -> str:
     return f"{source}: fine. Serves {services or 'no service'}."
 
 
-def _parser() -> argparse.ArgumentParser:
+def _module(command: str) -> Any:
+    """Return the module of a command that has one of its own: `add_to(commands)` and `run(options, settings)`."""
+    return importlib.import_module(OTHERS[command])
+
+
+def _parser(*, serves: bool) -> argparse.ArgumentParser:
+    """Return the parser.
+
+    Args:
+        serves: whether the command is `serve`: a server has no use for what the others need, which is 3 MB.
+    """
     parser = argparse.ArgumentParser(prog="switchboard", description="Self-hosted real-time services in Python.")
     parser.add_argument("--version", action="version", version=f"switchboard {__version__}")
     shtab.add_argument_to(parser, help="print a completion script for your shell")
@@ -81,7 +109,9 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--host", metavar="H", help="address to listen on")
     serve.add_argument("--port", metavar="P", type=_port, help="port to listen on; 0 takes a free one")
     checking = commands.add_parser("check", help="validate a configuration file and exit")
-    database_commands.add_to(commands)
+    if not serves:
+        for name in OTHERS:
+            _module(name).add_to(commands)
     for command in (serve, checking):
         file = command.add_argument(
             "--config",
