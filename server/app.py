@@ -18,6 +18,7 @@ from server.figures import Figures
 from server.http.application import create_application
 from server.http.gate import Gate
 from server.log import Log
+from server.memory import share_bytes
 from server.net.listener import Listener
 from server.pubsub.broker import Broker
 from server.pubsub.local import LocalBroker
@@ -26,6 +27,9 @@ from server.service.host import PATIENCE_SECONDS, Elsewhere
 
 SWEEP_SECONDS = 6 * 3600.0
 """How often sessions that are over are deleted."""
+
+LOCAL = "local"
+"""The broker of a single machine."""
 
 MAIN = "main"
 """What the main process is called in /metrics."""
@@ -78,7 +82,7 @@ class Switchboard:
     ) -> None:
         self._settings = settings
         self._inherited = inherited
-        self.engine = Engine(settings, _broker(settings))
+        self.engine = Engine(settings, _broker(settings), share_bytes=share_bytes(settings, worker=False))
         self.workers = make_workers(settings, self.engine.broker, self.engine.peers)
         self._accounts: Accounts | None = None
         self._listener: Listener | None = None
@@ -94,7 +98,8 @@ class Switchboard:
         settings, engine, workers = self._settings, self.engine, self.workers
         await engine.open(workers.pools)
         await engine.db.migrate("auth", MIGRATIONS)
-        accounts = self._accounts = Accounts(engine.db, settings.auth)
+        peers = engine.peers if settings.broker.url != LOCAL else None  # nobody else lets users in on this machine
+        accounts = self._accounts = Accounts(engine.db, settings.auth, peers=peers)
         accounts.on_revoked(engine.host.close_session)
         application = create_application(
             settings, accounts, engine.host, engine.db, engine.broker, self.figures, workers.applications
@@ -105,6 +110,7 @@ class Switchboard:
         listener.bind()
         await asyncio.gather(engine.host.start(), workers.start(PATIENCE_SECONDS))
         await listener.start()
+        accounts.start(lambda: engine.host.sessions() | workers.sessions())
         self._sweeper = asyncio.get_running_loop().create_task(_sweep(accounts))
         return listener.url
 
@@ -119,6 +125,8 @@ class Switchboard:
         # Half of the time is for letting them go, the other half for what does not want to.
         seconds = min(server.drain_seconds, server.stop_seconds / 2)
         await asyncio.gather(self._let_go(seconds), self.workers.stop(seconds))
+        if self._accounts is not None:
+            await self._accounts.stop()
         await self.engine.stop()
         if self._accounts is not None:
             self._accounts.close()
@@ -141,7 +149,7 @@ class Switchboard:
 
 
 def _broker(settings: Settings) -> Broker:
-    if settings.broker.url == "local":
+    if settings.broker.url == LOCAL:
         return LocalBroker()
     # Only who has a NATS needs its library.
     from server.pubsub.nats import NatsBroker

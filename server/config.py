@@ -8,7 +8,6 @@ valid name. Limits are settings, and 0 switches a limit off.
 from __future__ import annotations
 
 import difflib
-import importlib.util
 import itertools
 import os
 import re
@@ -28,7 +27,6 @@ DEFAULT_FILE = Path("config.toml")
 BUNDLED_SERVICES = ("chat", "echo", "dice")
 DATABASE_SCHEMES = ("sqlite://", "mysql://", "mariadb://")
 RESERVED_PATHS = ("/auth", "/health", "/metrics")
-BROKER_SCHEMES = ("nats://", "tls://")
 _SUBJECT_PREFIX = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 _SERVICE_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 
@@ -171,8 +169,8 @@ def load(
     Args:
         path: the configuration file; without one, `config.toml` of the working directory if it is there.
         environment: variables to read `SWITCHBOARD__TABLE__KEY` from; by default the process's own.
-        check: names the problems of the services' own keys, which only the services know. It is called even
-            when other tables have problems; `services` and `base` are all that its argument is sure to hold.
+        check: names problems that others know of, such as those of the services' own keys. It is called even when
+            there are problems; what could not be read has its default then.
 
     Raises:
         ConfigError: with every problem of the file and the environment.
@@ -206,10 +204,10 @@ def decode(
     found += [_unknown(name, valid) for name in document if name not in valid]
     tables = {name: _table(name, document.get(name, {}), struct, found) for name, struct in TABLES.items()}
     services = _services(document.get("services"), found)
-    if check is not None:
-        found += check(Settings(services=services, base=base))
     sound = {name: table for name, table in tables.items() if table is not None}
     settings = Settings(**sound, services=services, base=base)
+    if check is not None:
+        found += check(settings)
     found += _contradictions(settings)
     if found:
         raise ConfigError(found)
@@ -376,10 +374,6 @@ def _broker_problems(settings: Settings) -> list[str]:
     problems: list[str] = []
     if broker.url == "local":
         return problems
-    if not all(url.strip().startswith(BROKER_SCHEMES) for url in broker.url.split(",")):
-        problems.append('broker.url: is "local", or nats://HOST:PORT, or several of these separated by commas')
-    elif importlib.util.find_spec("nats") is None:
-        problems.append("broker.url: NATS needs its library: pip install 'switchboard-server[nats]'")
     if settings.database_url.startswith("sqlite://"):
         problems.append(
             "database.url: several machines need one database that all of them reach: mysql://USER:PASSWORD@HOST/NAME; "
@@ -387,10 +381,6 @@ def _broker_problems(settings: Settings) -> list[str]:
         )
     if not _SUBJECT_PREFIX.fullmatch(broker.prefix):
         problems.append("broker.prefix: is letters, digits, - and _, in parts separated by dots")
-    for key in ("credentials", "tls_ca"):
-        file = getattr(broker, key)
-        if file and not (settings.base / file).is_file():
-            problems.append(f"broker.{key}: there is no file {file}")
     return problems
 
 

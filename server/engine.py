@@ -9,7 +9,8 @@ from collections.abc import Collection
 from server.config import Settings
 from server.db import Database
 from server.figures import Figures
-from server.measuring import measure
+from server.measuring import NO_BUDGET, measure
+from server.memory import MIB, Monitor
 from server.net.connection import Connection
 from server.net.deflate import compressor
 from server.net.frames import encode
@@ -38,6 +39,7 @@ class Engine:
         settings: the configuration, with the services of this process.
         broker: what carries publications between processes.
         me: what this process is called among them.
+        share_bytes: memory that this process may take; 0 is no bound.
 
     Attributes:
         settings: as said.
@@ -49,13 +51,15 @@ class Engine:
     host: ServiceHost
     db: Database
 
-    def __init__(self, settings: Settings, broker: Broker, me: str | None = None) -> None:
+    def __init__(self, settings: Settings, broker: Broker, me: str | None = None, share_bytes: int = 0) -> None:
         self.settings = settings
         self.broker = broker
         self.peers = Peers(broker, me)
         least = settings.server.compress_bytes
         self._topics = Topics(encode, broker, compress=compressor(least) if least else None)
-        self._presences = Presences()
+        self._presences = Presences(peers=self.peers)
+        self._share_bytes = share_bytes
+        self._monitor: Monitor | None = None
         self._opened = False
 
     async def open(self, elsewhere: Collection[Elsewhere] = ()) -> None:
@@ -73,11 +77,16 @@ class Engine:
         await self.broker.start()
         self.peers.start()
         self.host = ServiceHost(settings, self.db, self._topics, self._presences, self.peers, elsewhere)
+        if self._share_bytes:
+            self._monitor = Monitor(self.host, settings.server.memory * MIB, self._share_bytes)
+            self._monitor.start()
 
     async def stop(self) -> None:
         """Stop everything, in the order in which nobody is left waiting. Clients should be gone."""
         if not self._opened:
             return
+        if self._monitor is not None:
+            self._monitor.stop()
         await self.host.stop()
         self._presences.stop()
         self.peers.stop()
@@ -93,7 +102,10 @@ class Engine:
             connections: its clients.
             handovers: clients that it has brought to other processes.
         """
-        return measure(process, self.host, self._topics, self.db, self.broker, connections, handovers=handovers)
+        memory = self._monitor.figures if self._monitor is not None else NO_BUDGET
+        return measure(
+            process, self.host, self._topics, self.db, self.broker, connections, handovers=handovers, memory=memory
+        )
 
 
 def prepare_process() -> None:

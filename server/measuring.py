@@ -35,7 +35,7 @@ def measure(
     handovers: int = 0,
     memory: MemoryFigures = NO_BUDGET,
 ) -> Figures:
-    """Return the figures of this process, as they are now; it takes about 0.2 us for each connection.
+    """Return the figures of this process, as they are now; it takes less than 0.1 us for each connection.
 
     Args:
         process: what this process is called, such as `main` or `chat-1`.

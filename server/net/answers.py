@@ -20,4 +20,6 @@ def plain_response(status: int, text: str) -> Response:
             "Connection": "close",
         }
     )
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        headers["Retry-After"] = "1"
     return Response(status, HTTPStatus(status).phrase, headers, body)

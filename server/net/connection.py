@@ -69,6 +69,9 @@ class Link(Protocol):
     def start_close(self, code: int, reason: str) -> None:
         """Begin the closing handshake; its deadline is the link's. Without effect when it has begun."""
 
+    def abort(self) -> None:
+        """Cut the socket; what waits for the client is gone."""
+
     def read(self, *, pause: bool) -> None:
         """Stop or go on reading from the client."""
 
@@ -136,6 +139,11 @@ class Connection:
     def queued_bytes(self) -> int:
         """How much waits for the client to take it."""
         return self._link.buffered()
+
+    @property
+    def held_bytes(self) -> int:
+        """How much memory its messages take: those that wait for the client, and those that wait for the service."""
+        return self._link.buffered() + sum(map(len, self._queue or ()))
 
     @property
     def behind(self) -> bool:
@@ -309,6 +317,10 @@ class Connection:
     def start_close(self, code: int = 1000, reason: str = "") -> None:
         """Begin to close, and do not wait for the client's part of it."""
         self._link.start_close(code, reason)
+
+    def abort(self) -> None:
+        """End the connection at once and without a word."""
+        self._link.abort()
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
         """Close, and wait until the client agreed or `server.close_seconds` are over.

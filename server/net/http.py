@@ -27,6 +27,9 @@ from server.net.protocol import WebSocketProtocol
 SURPLUS_SECONDS = 1.0
 """How long a socket over the cap may take to say something and be told so."""
 
+IPV4_MAPPED = "::ffff:"
+"""How a socket that takes both shows a client that comes over IPv4 (RFC 4291, section 2.5.5.2)."""
+
 _TOO_MANY = "Too many connections from your address."
 
 
@@ -55,6 +58,8 @@ class HttpProtocol(HttpToolsProtocol):
         self.flow = FlowControl(transport)
         self.server = self._front.address
         self.client = get_remote_addr(transport)
+        if self.client is not None and self.client[0].startswith(IPV4_MAPPED):
+            self.client = (self.client[0].removeprefix(IPV4_MAPPED), self.client[1])
         self.scheme = self._front.scheme
         self._peer = self.client[0] if self.client else ""
         if not is_proxy(self._peer, self._front.settings.proxies) and not self._enter(self._peer):

@@ -273,6 +273,9 @@ class WebSocketProtocol(asyncio.Protocol):
                 self.connection.fell_behind()
             self._start_closing()
 
+    def abort(self) -> None:
+        self._transport.abort()
+
     def _start_closing(self) -> None:
         if not self._closing:
             self._closing = True

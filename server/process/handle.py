@@ -70,6 +70,7 @@ class WorkerHandle:
         phase: what it does.
         pid: its id for the system.
         status: how its service is, as it said last; None before it said anything.
+        full: whether it has no memory for more clients.
         ready: set when its service runs.
         pinged_at: since when it owes an answer, in monotonic seconds; None while it owes none.
     """
@@ -80,6 +81,7 @@ class WorkerHandle:
         self.phase = Phase.STARTING
         self.pid = 0
         self.status: ServiceStatus | None = None
+        self.full = False
         self.ready = asyncio.Event()
         self.pinged_at: float | None = None
         self._ready_at: float | None = None
@@ -255,6 +257,7 @@ class WorkerHandle:
         if isinstance(message, Left):
             self._left(message.numbers)
         elif isinstance(message, Status):
+            self.full = message.full
             self._take_status(message.status)
         elif isinstance(message, Counted | HttpAnswer):
             future = self._asked.get(message.number)

@@ -106,9 +106,11 @@ class Status(_Message, frozen=True, tag="status"):
 
     Args:
         status: as of a service in the main process.
+        full: whether it has no memory for more clients.
     """
 
     status: ServiceStatus
+    full: bool
 
 
 class Left(_Message, frozen=True, tag="left"):

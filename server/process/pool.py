@@ -317,7 +317,7 @@ class WorkerPool:
 
     def _by_load(self) -> list[WorkerHandle]:
         able = [worker for worker in self._workers() if worker.takes_clients]
-        return sorted(able, key=lambda worker: (worker.late > LATE_SECONDS, worker.clients))
+        return sorted(able, key=lambda worker: (worker.full, worker.late > LATE_SECONDS, worker.clients))
 
     def _workers(self) -> Iterator[WorkerHandle]:
         """Yield those that have a slot; who is replaced has none any more."""

@@ -23,6 +23,7 @@ from server.engine import EXIT_CONFIG, EXIT_DATA, EXIT_FAILURE, EXIT_FINE, Engin
 from server.errors import new_incident
 from server.figures import Figures
 from server.log import Log, configure
+from server.memory import share_bytes
 from server.net.adopting import AdoptingFront
 from server.net.handover import Ticket
 from server.net.handshake import Admission, Decision, Handshake
@@ -89,7 +90,8 @@ class Worker:
         settings = begin.settings
         self._name, self._service = begin.name, begin.service
         configure(settings.log.level, settings.log.format, process=begin.name)
-        engine = self._engine = Engine(_only(settings, begin.service), self._broker, begin.peer)
+        share = share_bytes(settings, worker=True)
+        engine = self._engine = Engine(_only(settings, begin.service), self._broker, begin.peer, share)
         self._front = AdoptingFront(settings.server, self._left)
         try:
             await engine.open()
@@ -157,7 +159,7 @@ class Worker:
         if self._engine is not None:
             status = self._engine.host.statuses().get(self._service)
             if status is not None:
-                self._link.send(Status(status))
+                self._link.send(Status(status, self._engine.host.full))
 
     def _figures(self) -> Figures:
         assert self._engine is not None

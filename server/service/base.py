@@ -132,9 +132,14 @@ class Service:
         """Return the topic of this name; a topic of the same name of another service is another one."""
         return self.context.topics.topic(f"{self.name}/{name}")
 
-    def presence(self, name: str) -> Presence:
-        """Return the presence of this name; a presence of the same name of another service is another one."""
-        return self.context.presences.presence(f"{self.name}/{name}")
+    def presence(self, name: str, info_type: Any = Any) -> Presence:
+        """Return the presence of this name; a presence of the same name of another service is another one.
+
+        Args:
+            name: the same in every process that runs this service: they share it.
+            info_type: the type of what is known of its members, as msgspec takes it; for those of other processes.
+        """
+        return self.context.presences.presence(f"{self.name}/{name}", info_type)
 
     def channel(self, name: str) -> Channel:
         """Return the channel of this name to the other processes, here and on other machines, that run this service."""

@@ -54,6 +54,9 @@ class MemoryLink:
             self.connection.fell_behind()
             asyncio.get_running_loop().call_soon(self.connection.connection_closed, Closed(code, reason))
 
+    def abort(self) -> None:
+        self.start_close(1006, "")
+
     def read(self, *, pause: bool) -> None:
         self._paused = pause
         if not pause:

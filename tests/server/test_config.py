@@ -101,7 +101,12 @@ def test_all_errors_at_once_with_the_nearest_name(tmp_path: Path) -> None:
         ("[database]\nurl = 'postgres://x'", "database.url: "),
         ("[database]\nurl = 'mysql:/x'", "database.url: "),
         ("[database]\nslow_seconds = -1", "database.slow_seconds: expected"),
-        ("[broker]\nurl = 'carrier-pigeon'", "broker.url: "),
+        ("[broker]\nurl = 'nats://a:4222'", "database.url: several machines need one database"),
+        ("[broker]\nurl = 'nats://a:4222'\nprefix = 'a b'", "broker.prefix: is letters"),
+        (
+            "[server]\ntls_certificate = 'a'\ntls_key = 'b'\n[services.chat]\nworkers = 1",
+            "services.chat.workers: a client cannot move to another process together with its TLS",
+        ),
         ("[server", "{file}: is not valid TOML"),
     ],
 )

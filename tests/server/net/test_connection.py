@@ -31,6 +31,9 @@ class Link:
     def closing(self) -> bool:
         return self.close_code is not None
 
+    def abort(self) -> None:
+        self.start_close(1006, "")
+
     def start_close(self, code: int, reason: str) -> None:
         self.close_code = code
 
