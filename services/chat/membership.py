@@ -2,14 +2,15 @@
 
 What is asked while the database works is asked together: a thousand who come at the same moment cost a few queries.
 What is known changes in the order in which the database did: looks, joins and leaves stand in one queue. Otherwise an
-answer that is late would bring back what a leave has ended.
+answer that is late would bring back what a leave has ended. What other processes do is not in that queue: they tell of
+it, and then it is looked at again.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Collection, Container, Coroutine, Sequence
 from enum import Enum
 from typing import Any
 
@@ -70,9 +71,19 @@ class Members:
             await self._all.ask(_Asked(_Wish.LOOK, self, user))
         return self._known.get(user)
 
-    async def join(self, user: int) -> bool:
-        """Make somebody a member; tells whether they were none before."""
-        return not self._settled(user) and await self._all.ask(_Asked(_Wish.JOIN, self, user))
+    async def join(self, user: int, *, anew: bool = False) -> bool:
+        """Make somebody a member; tells whether they were none before.
+
+        Args:
+            user: who.
+            anew: ask the database, whatever is known: they may have left in another process a moment ago.
+        """
+        return (anew or not self._settled(user)) and await self._all.ask(_Asked(_Wish.JOIN, self, user))
+
+    async def look_again(self, user: int) -> Standing | None:
+        """Ask the database what somebody is, whatever is known: another process may have changed it."""
+        await self._all.ask(_Asked(_Wish.LOOK, self, user))
+        return self._known.get(user)
 
     async def leave(self, user: int) -> None:
         """End somebody's membership."""
@@ -84,6 +95,14 @@ class Members:
     def _settled(self, user: int) -> bool:
         """Tell whether somebody is a member, and nothing is under way that ends it."""
         return user in self._known and (self._leaving is None or user not in self._leaving)
+
+    def doubt(self, connected: Container[int]) -> Collection[int]:
+        """Forget those who are not connected here; returns the others, of whom it is to be looked again.
+
+        What a request of theirs has found a moment ago is not taken from under it.
+        """
+        self._known = {user: standing for user, standing in self._known.items() if user in connected}
+        return self._known.keys()
 
     # What the queue knows.
 
@@ -183,6 +202,8 @@ class Memberships:
         for asked in together:
             if asked.pair in standings:
                 asked.members.learn(asked.user, standings[asked.pair])
+            else:
+                asked.members.forget(asked.user)  # it was ended in another process
         _answer(together, joining)
 
 

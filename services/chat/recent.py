@@ -53,6 +53,13 @@ class Budget:
         while self.total > self._most and len(self._used) > 1:
             next(iter(self._used)).forget()
 
+    def shrink(self) -> int:
+        """Let those that were looked at least recently give way, until half is left; returns how many bytes that is."""
+        before = self.total
+        while self.total > before // 2:
+            next(iter(self._used)).forget()
+        return before - self.total
+
     def look(self, recent: Recent) -> None:
         """Note that a room was of use."""
         if recent in self._used:

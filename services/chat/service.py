@@ -4,43 +4,44 @@ from __future__ import annotations
 
 import asyncio
 import time
-from functools import partial
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 import msgspec
 from msgspec import Meta
 
 from server import (
     Caller,
+    Channel,
     Conflict,
     Delivery,
-    Frame,
     InvalidParams,
     NotAllowed,
     NotFound,
-    Presence,
     RateLimiter,
     RpcService,
-    Subscription,
     TooManyRequests,
     method,
     notification,
 )
-from server.db import DatabaseError, now
+from server.db import now
 from services.chat import wire
+from services.chat.activity import Activity
+from services.chat.between import Created, Device, Look
+from services.chat.checks import Checks
+from services.chat.clients import Client, Clients, Here
+from services.chat.heads import Heads
 from services.chat.liveroom import LiveRoom
 from services.chat.membership import Memberships
 from services.chat.models import Room
-from services.chat.recent import Answer, Budget
+from services.chat.others import Others
+from services.chat.pages import Pages
+from services.chat.readmarks import ReadMarks
+from services.chat.recent import Budget
 from services.chat.rooms import Rooms
-from services.chat.shared import Shared
 from services.chat.store import Draft, Store
 
 PAGE_MOST = 200
 """Messages of one answer."""
-SNAPSHOT_TRIES = 5
-RECENT_BYTES = 8 * 2**20
-"""What the newest messages of all rooms may take in memory."""
 TICK_SECONDS = 1.0
 """How often read marks are written and other people's rooms are told of activity."""
 TYPING_SECONDS = 1.0
@@ -60,40 +61,6 @@ class ChatSettings(msgspec.Struct, frozen=True):
     message_chars: Annotated[int, Meta(ge=0)] = 4000
     rooms_per_user: Annotated[int, Meta(ge=0)] = 50
     default_rooms: tuple[wire.RoomName, ...] = ("lobby",)
-
-
-class Here:
-    """A connection's part in a room: it receives, and its user is present."""
-
-    __slots__ = ("entry", "room", "subscription", "typed_at")
-
-    def __init__(self, room: LiveRoom, subscription: Subscription, entry: Any) -> None:
-        self.room = room
-        self.subscription = subscription
-        self.entry = entry
-        self.typed_at = 0.0
-
-    def leave(self) -> None:
-        """Receive nothing more, and be gone."""
-        self.subscription.close()
-        self.entry.leave()
-
-
-class Client:
-    """What the chat keeps for a connection.
-
-    Attributes:
-        rooms: the rooms that it joined, by name.
-        order: held while a message is on its way into a room's queue, so that messages queue in the order sent.
-    """
-
-    __slots__ = ("order", "rooms", "subscriptions", "user")
-
-    def __init__(self, user: wire.User) -> None:
-        self.user = user
-        self.rooms: dict[str, Here] = {}
-        self.order = asyncio.Lock()
-        self.subscriptions: tuple[Subscription, ...] = ()
 
 
 class Chat(RpcService):
@@ -118,23 +85,39 @@ class Chat(RpcService):
 
     async def start(self) -> None:
         self._store = Store(self.db)
-        self._rooms = Rooms(self._store, self._make_live)
+        self._clients = Clients()
         self._memberships = Memberships(self._store, self.spawn)
-        self._recent = Budget(RECENT_BYTES)
-        self._reads: Shared[tuple[int, int | None, int, int], tuple[list[wire.Entry], bool]] = Shared()
-        self._pages: Shared[tuple[int, int, int, int], Answer] = Shared()
+        self._recent = Budget(self.context.server.cache_bytes)
+        self._pages = Pages(self._store)
+        self._marks = ReadMarks(self._store, self.log.warning)
         self._everybody = self.topic("everybody")
-        self._clients: dict[int, set[Caller]] = {}
         self._rate = RateLimiter(self.settings.messages_per_minute)
-        self._active: set[LiveRoom] = set()
-        self._read_marks: dict[tuple[int, int], int] = {}
-        self._writing = asyncio.Lock()
+        self._rooms = Rooms(self._store, lambda name: self.channel(f"room/{name}"), self.peers.settled, self._make_live)
+        self._activity = Activity(self._everybody, self._rooms)
+        self._others = Others(
+            self.peers,
+            self.channel("news"),
+            rooms=self._rooms,
+            clients=self._clients,
+            everybody=self._everybody,
+            activity=self._activity,
+            heads=Heads(self._store, self._rooms, self.spawn, self.limit),
+            checks=Checks(self._clients, self.spawn),
+            warn=self.log.warning,
+        )
         for name in self.settings.default_rooms:
             await self._store.create_room(Room(name=name, title=name.replace("-", " ").capitalize()), None)
+        self.share(self._rate, "messages")
+        self._others.start()
         self.spawn(self._tick())
 
     async def stop(self) -> None:
-        await self._write_read_marks()
+        self._others.stop()
+        self._rooms.close()
+        await self._marks.write()
+
+    def shrink(self) -> int:
+        return self._recent.shrink()
 
     def limits(self) -> dict[str, int]:
         return {
@@ -143,16 +126,11 @@ class Chat(RpcService):
         }
 
     def joined(self, caller: Caller) -> None:
-        user = caller.user
-        caller.state = Client(wire.User(user.id, user.name))
+        self._clients.enter(caller)
         self._everybody.subscribe(caller.connection, silent=True)
-        self._clients.setdefault(user.id, set()).add(caller)
 
     def left(self, caller: Caller) -> None:
-        callers = self._clients[caller.user.id]
-        callers.discard(caller)
-        if not callers:
-            del self._clients[caller.user.id]
+        self._clients.leave(caller)
 
     # Rooms.
 
@@ -164,7 +142,7 @@ class Chat(RpcService):
         for row, role, read_seq in await self._store.rooms_of(user):
             live = self._rooms.get(row.name)
             member = live.members.known(user) if live else None
-            present = live.presence.count if live else 0
+            present = live.presence.count if live else self._activity.present(row.name)
             last_rev = live.published_rev if live else row.last_rev
             read = max(read_seq, member.read_seq) if member else read_seq  # marks are written a moment later
             rooms.append(wire.Room(row.name, row.title, row.topic, row.visibility, present, last_rev, read, role))
@@ -192,7 +170,8 @@ class Chat(RpcService):
         live = await self._open(room)
         await live.members.look(user)
         if visibility == "public":
-            self._everybody.publish(notification("room", live.seen_by(0)), Delivery.LATEST, room)
+            self._everybody.publish(notification("room", live.seen_by(0)), Delivery.LATEST, room, here=True)
+            self._others.tell(Created(live.seen_by(0)))
             await self._everybody.delivered()  # what the room is to its owner comes behind what it is to anybody
         self._tell_devices(live, caller)
         return live.seen_by(user)
@@ -209,9 +188,11 @@ class Chat(RpcService):
         client: Client = caller.state
         live = await self._open_for(caller, room)
         # Only members get this far into a private room; a join would bring back who leaves it at this moment.
-        if live.row.visibility == "public" and await live.members.join(client.user.id):
+        if live.row.visibility == "public" and await live.members.join(client.user.id, anew=self._others.heard):
             self._tell_devices(live, caller)
-        snapshot = await self._snapshot(live, after, min(limit, PAGE_MOST))
+        if after is not None and after > live.published_rev:
+            await live.catch_up()  # it comes from another process, which was ahead
+        snapshot = await self._pages.snapshot(live, after, min(limit, PAGE_MOST))
         # Nothing is awaited from here on: what follows the answer is exactly what the answer does not have.
         if live.members.known(client.user.id) is None:
             raise Conflict("You left this room meanwhile.")  # on another device, while the snapshot was read
@@ -231,12 +212,12 @@ class Chat(RpcService):
         """Be no member any more, on all of one's devices."""
         user = caller.user.id
         live = await self._open_for(caller, room)
-        await live.members.leave(user)
-        self._read_marks.pop((live.row.id, user), None)
-        for other in self._clients.get(user, ()):
-            here = other.state.rooms.pop(room, None)
-            if here is not None:
-                here.leave()
+        try:
+            await live.members.leave(user)
+        finally:
+            self._others.tell(Look(room, user))  # where it failed the database may have done it all the same
+        self._marks.drop(live.row.id, user)
+        self._clients.take_out(user, room)
         self._tell_devices(live, caller)
         return wire.Empty()
 
@@ -269,13 +250,7 @@ class Chat(RpcService):
         live = await self._open_for(caller, room)
         limit = min(limit, PAGE_MOST)
         before = wire.EVERYTHING if before is None else before
-        if live.unsure:  # what was acknowledged may be in the database only
-            page = await self._page(live, before, limit)
-        elif (known := live.recent.page(before, limit)) is not None:
-            page = known
-        else:
-            question = (live.row.id, before, limit, live.published_rev)
-            page = await self._pages.get(question, partial(self._page, live, before, limit))
+        page = await self._pages.page(live, before, limit)
         return wire.history(page.messages, more=not page.whole)
 
     @method
@@ -289,8 +264,10 @@ class Chat(RpcService):
         seq = min(seq, live.published_rev)
         if seq > member.read_seq:
             member.read_seq = seq
-            self._read_marks[live.row.id, user] = seq
-            self._tell_others(caller, notification("read", wire.ReadEvent(room, seq)))
+            self._marks.note(live.row.id, user, seq)
+            if len(self._clients.of(user)) > 1:
+                self._clients.tell(user, notification("read", wire.ReadEvent(room, seq)), but=caller)
+            self._others.read(user, room, seq)
         return wire.Empty()
 
     @method
@@ -320,41 +297,6 @@ class Chat(RpcService):
             raise NotFound("There is no such room.")
         return live
 
-    async def _snapshot(self, live: LiveRoom, after: int | None, limit: int) -> Answer:
-        """Return the messages for a join, as of `published_rev` at the moment of the return, and whether all."""
-        snapshot = live.recent.snapshot(after, limit)
-        if snapshot is None:
-            await live.remember()
-            snapshot = live.recent.snapshot(after, limit)
-        for _ in range(SNAPSHOT_TRIES):
-            if snapshot is not None:
-                return snapshot
-            upto = live.published_rev
-            entries, whole = await self._reads.get(
-                (live.row.id, after, upto, limit), partial(self._read_snapshot, live, after, upto, limit)
-            )
-            missed = live.recent.since(upto)
-            if missed is not None:
-                return Answer(wire.array(_merged(entries, missed, by_rev=after is not None and whole)), whole)
-            snapshot = live.recent.snapshot(after, limit)
-        raise Conflict("This room is too busy to join. Try again.")
-
-    async def _read_snapshot(
-        self, live: LiveRoom, after: int | None, upto: int, limit: int
-    ) -> tuple[list[wire.Entry], bool]:
-        if after is not None and after <= upto:
-            changed = await self._store.changed(live.row, after, upto, limit + 1)
-            if len(changed) <= limit:
-                return changed, True
-        page = await self._store.page(live.row, upto + 1, limit + 1)
-        more = len(page) > limit
-        return (page[1:] if more else page), after is None and not more
-
-    async def _page(self, live: LiveRoom, before: int, limit: int) -> Answer:
-        page = await self._store.page(live.row, before, limit + 1)
-        more = len(page) > limit
-        return Answer(wire.array(page[1:] if more else page), not more)
-
     def _check_text(self, text: str) -> None:
         most = self.settings.message_chars
         if most and len(text) > most:
@@ -364,61 +306,31 @@ class Chat(RpcService):
 
     def _tell_devices(self, live: LiveRoom, caller: Caller) -> None:
         """Tell the caller's other devices what a room is to the user now."""
-        devices = self._clients.get(caller.user.id, ())
-        if len(devices) > 1:
-            self._tell_others(caller, notification("room", live.seen_by(caller.user.id)))
+        user = caller.user.id
+        if len(self._clients.of(user)) > 1:
+            self._clients.tell(user, notification("room", live.seen_by(user)), but=caller)
+        if self._others.heard:
+            self._others.tell(Device(user, live.seen_by(user)))
 
-    def _tell_others(self, caller: Caller, event: Frame) -> None:
-        for other in self._clients.get(caller.user.id, ()):
-            if other is not caller:
-                other.connection.write(event)
-
-    def _make_live(self, row: Room) -> LiveRoom:
-        presence: Presence = self.presence(f"room/{row.name}")
+    def _make_live(self, row: Room, channel: Channel) -> LiveRoom:
         return LiveRoom(
             row,
             self._store,
             self.topic(f"room/{row.name}"),
-            presence,
+            channel,
+            self.presence(f"room/{row.name}", wire.User),
             members=self._memberships.of(row.id),
             budget=self._recent,
             spawn=self.spawn,
             limit=self.limit,
             warn=self.log.warning,
-            changed=lambda live: self._active.add(live),  # the set is another one each second
+            changed=self._activity.note,
         )
 
-    # What happens by itself.
-
     async def _tick(self) -> None:
+        """Do what happens by itself."""
         while True:
             await asyncio.sleep(TICK_SECONDS)
             self._rooms.tidy()
-            self._tell_activity()
-            await self._write_read_marks()
-
-    def _tell_activity(self) -> None:
-        """Tell everybody which rooms have more people or messages than a second ago."""
-        active, self._active = self._active, set()
-        for live in active:
-            if live.row.visibility == "public":
-                self._everybody.publish(notification("room", live.activity()), Delivery.LATEST, live.name)
-
-    async def _write_read_marks(self) -> None:
-        async with self._writing:  # the end waits for a write that the tick began, and does again what failed
-            marks, self._read_marks = self._read_marks, {}
-            if not marks:
-                return
-            try:
-                await self._store.mark_read([(room, user, seq) for (room, user), seq in marks.items()])
-            except DatabaseError as error:
-                self.log.warning("read marks not written yet", problem=str(error))
-                self._read_marks = {**marks, **self._read_marks}
-
-
-def _merged(entries: list[wire.Entry], missed: list[wire.Entry], *, by_rev: bool) -> list[wire.Entry]:
-    """Lay newer states of messages over older ones; in the order of changes, or of the room."""
-    if not missed:
-        return entries
-    merged = {entry.seq: entry for entry in (*entries, *missed)}
-    return sorted(merged.values(), key=(lambda entry: entry.rev) if by_rev else (lambda entry: entry.seq))
+            self._others.tick()
+            await self._marks.write()

@@ -69,6 +69,10 @@ class Store:
         """Return a room by its name."""
         return await Room.select(self._db).where(Room.name == name).first()
 
+    async def heads(self, rooms: Sequence[int]) -> dict[int, int]:
+        """Return the numbers of some rooms' last events."""
+        return dict(await Room.select(self._db, Room.id, Room.last_rev).where(Room.id.in_(rooms)))
+
     async def rooms_of(self, user: int) -> list[tuple[Room, str | None, int]]:
         """Return the public rooms and the user's own, each with the user's role and last read message."""
         rooms = await Room.select(self._db).where(Room.visibility == "public").order_by(Room.name)

@@ -76,8 +76,8 @@ class Message(msgspec.Struct, frozen=True):
     reactions: dict[str, list[int]] = {}
 
 
-class Entry(msgspec.Struct, frozen=True, gc=False):
-    """A message as everybody gets it, encoded once.
+class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A message as everybody gets it, encoded once; also what travels between processes.
 
     Args:
         seq: its place in the room.

@@ -274,6 +274,21 @@ class TestSeveralProcesses:
         assert one.received == two.received == ["from here", "from there"]
         assert two.batches[0].latest == ((("room", "k"), b"from here;"),)
 
+    def test_what_is_for_here_stays_here(self, ticks: Ticks) -> None:
+        """What others have from elsewhere goes to the subscribers of this process alone, in its place in the order."""
+        broker = LocalBroker()
+        here, there = Topics(encode, broker, ticks), Topics(encode, broker, ticks)
+        one, two = Recorder(), Recorder()
+        here.topic("room").subscribe(one)
+        there.topic("room").subscribe(two)
+        here.topic("room").publish("for all")
+        here.topic("room").publish("for here", Delivery.LATEST, "k", here=True)
+        here.topic("room").publish("for all again")
+        ticks.tick()
+        assert one.received == ["for all", "for here", "for all again"]
+        assert one.batches[0].latest == ((("room", "k"), b"for here;"),)
+        assert two.received == ["for all", "for all again"]
+
     def test_publisher_needs_no_subscriber(self, ticks: Ticks) -> None:
         """A process without a subscriber reaches those of another."""
         broker = LocalBroker()
@@ -350,3 +365,18 @@ class TestLife:
         ticks.tick()
         assert recorder.received == ["a"]
         assert late.received == []
+
+
+def test_figures(topics: Topics, ticks: Ticks) -> None:
+    """A delivery is one message to one subscriber; who left is served last, and counts once."""
+    topic, one, two = topics.topic("room"), Recorder(), Recorder()
+    topic.publish("nobody hears it")
+    first, _ = topic.subscribe(one), topic.subscribe(two)
+    topic.publish("a")
+    topic.publish("b")
+    first.close()
+    ticks.tick()
+    topic.publish("c")
+    ticks.tick()
+    assert (one.received, two.received) == (["a", "b"], ["a", "b", "c"])
+    assert (topics.publications, topics.deliveries) == (4, 5)

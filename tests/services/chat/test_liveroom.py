@@ -18,6 +18,7 @@ from server.deadlines import Deadlines
 from server.net.frames import encode
 from server.pubsub.delivery import Batch
 from server.pubsub.local import LocalBroker
+from server.pubsub.peers import Channel, Peers
 from server.pubsub.presence import Presences
 from server.pubsub.topics import Topics
 from services.chat import liveroom, wire
@@ -109,25 +110,28 @@ class Stage:
         self.tasks: set[asyncio.Task[Any]] = set()
         self.warnings: list[str] = []
         self.deadlines = Deadlines()
-        self.topics = Topics(encode, LocalBroker())
+        self.broker = LocalBroker()
+        self.topics = Topics(encode, self.broker)
+        self.peers = Peers(self.broker)
         self.presences = Presences()
         self.listener = Listener()
         self.memberships = Memberships(self.store, self.spawn)
-        self.rooms = Rooms(self.store, self.make)
+        self.rooms = Rooms(self.store, self.peers.channel, self.peers.settled, self.make)
         self.room: LiveRoom
 
-    def make(self, row: Room) -> LiveRoom:
+    def make(self, row: Room, channel: Channel) -> LiveRoom:
         return LiveRoom(
             row,
             self.store,
             self.topics.topic(row.name),
+            channel,
             self.presences.presence(row.name),
             members=self.memberships.of(row.id),
             budget=Budget(10**6),
             spawn=self.spawn,
             limit=self.deadlines.limit,
             warn=lambda event, **_: self.warnings.append(event),
-            changed=lambda _: None,
+            changed=lambda live, here: None,
         )
 
     def spawn(self, work: Any) -> asyncio.Task[Any]:

@@ -287,7 +287,7 @@ class Beside:
 
     def __init__(self, chat: ServiceHarness[Chat], live: LiveRoom) -> None:
         self.db = chat.db
-        self.chat = chat.service
+        self.pages = chat.service._pages
         self.store = chat.service._store
         self.live = live
         self.memories = {most: Recent(Budget(PLENTY), 0) for most in (0, 2, 5, 256)}
@@ -311,8 +311,8 @@ class Beside:
         """Ask memories and database the same; returns how many questions memory answered."""
         (last,) = {memory.last for memory in self.memories.values()}
         before = EVERYTHING if number is None else number
-        entries, whole = await self.chat._read_snapshot(self.live, number, last, limit)
-        page = await self.chat._page(self.live, before, limit)
+        entries, whole = await self.pages.read_snapshot(self.live, number, last, limit)
+        page = await self.pages.read_page(self.live, before, limit)
         joined = Answer(wire.array(entries), whole)
         pairs = [(memory.snapshot(number, limit), joined) for memory in self.memories.values()]
         pairs += [(memory.page(before, limit), page) for memory in self.memories.values()]
@@ -339,3 +339,18 @@ async def test_memory_and_database_agree(lobby: tuple[ServiceHarness[Chat], Live
     answered = sum([await beside.compare(number, limit) for number, limit in questions])
     await beside.fill()
     assert sum([await beside.compare(number, limit) for number, limit in questions]) > answered > 200
+
+
+def test_half_gives_way() -> None:
+    """Where memory is short, the rooms that were looked at least recently are forgotten, until half is left."""
+    budget = Budget(PLENTY)
+    rooms = [Memory(budget) for _ in range(4)]
+    for room in rooms:
+        room.recent.add(room.history.happen(PLENTY))
+    before = budget.total
+    rooms[0].check_page(EVERYTHING, 10)
+    assert budget.shrink() == before // 2
+    assert [len(room.recent) for room in rooms] == [1, 0, 0, 1]
+    while budget.total:
+        assert budget.shrink()
+    assert budget.shrink() == 0

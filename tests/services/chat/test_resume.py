@@ -11,6 +11,7 @@ from server.db import Unavailable, now
 from server.service.harness import WAIT_SECONDS, Client, ServiceHarness
 from services.chat import Chat, liveroom, recent, service, wire
 from services.chat.liveroom import LiveRoom
+from services.chat.pages import Pages
 from services.chat.recent import Answer
 from services.chat.store import Draft, Store
 from tests.services.chat.people import Held, say, texts
@@ -99,7 +100,7 @@ class Gate:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.reached = asyncio.Event()
         self.open = asyncio.Event()
-        monkeypatch.setattr(Chat, "_snapshot", self.snapshot)
+        monkeypatch.setattr(Pages, "snapshot", self.snapshot)
 
     async def snapshot(self, live: LiveRoom, after: int | None, limit: int) -> Answer:
         self.reached.set()

@@ -57,8 +57,8 @@ async def test_a_creators_devices_learn_last_that_they_own_it(
     """What a room is to everybody never comes behind what it is to its owner, on whichever device."""
     monkeypatch.setattr(topics, "PART", 1)
     phone = await chat.connect(ann.user)
-    for _ in range(5):
-        await chat.connect()
+    for number in range(5):
+        await chat.connect(f"somebody {number}")
     room = await ann.call("rooms.create", room="garden")
     assert room["role"] == "owner"
     assert (await ann.event("room"))["role"] is None  # it came before the answer: nothing follows that
