@@ -22,8 +22,10 @@ from server.errors import SwitchboardError
 from server.operating.asking import add_config
 
 PROJECT = Path(__file__).parents[2]
-"""What the packages and the templates are in, in the checkout as in site-packages."""
-TEMPLATES = PROJECT / "deploy"
+"""What the packages are in: the checkout, or site-packages."""
+PACKAGED = PROJECT / "server" / "deploy"
+TEMPLATES = PACKAGED if PACKAGED.is_dir() else PROJECT / "deploy"
+"""A wheel has them inside the package, a checkout beside it."""
 FOLDER = Path("/etc/systemd/system")
 SERVICE = "switchboard.service"
 SOCKET = "switchboard.socket"
