@@ -82,7 +82,7 @@ class ServiceHarness(Generic[S]):
         self._broker = broker or LocalBroker()
         self._topics = Topics(encode, self._broker)
         self._peers = Peers(self._broker)
-        self._presences = Presences(window_seconds=PRESENCE_SECONDS)
+        self._presences = Presences(window_seconds=PRESENCE_SECONDS, peers=self._peers)
         self._incidents = _Recorded(Log(f"service.{self.name}"))
         self._clients: list[Client] = []
         self._first: Client | None = None
