@@ -179,8 +179,13 @@ class WebSocketProtocol(asyncio.Protocol):
             decision.identity,
             self._waiting,
         )
+        try:
+            descriptor = os.dup(self._transport.get_extra_info("socket").fileno())
+        except OSError as error:
+            log.error("a client cannot be handed over", problem=error.strerror)
+            self._refuse(plain_response(HTTPStatus.SERVICE_UNAVAILABLE, "The server is full. Try again.").serialize())
+            return
         key, self.address_key = self.address_key, None
-        descriptor = os.dup(self._transport.get_extra_info("socket").fileno())
         passenger = Passenger(ticket, descriptor, key, self._front.left)
         self._hand_over = partial(decision.take, passenger)
         self._transport.abort()

@@ -9,7 +9,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Hashable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from enum import Enum
 from http import HTTPStatus
 
@@ -124,9 +124,11 @@ class WorkerHandle:
             OSError: the system has no room for another one.
         """
         ours, theirs = socket.socketpair()
-        our_way, their_way = handoff.pair()
-        try:
-            with theirs, their_way:
+        with ExitStack() as undo, theirs:
+            undo.enter_context(ours)
+            our_way, their_way = handoff.pair()
+            undo.enter_context(our_way)
+            with their_way:
                 ours.setblocking(False)
                 descriptors = (theirs.fileno(), their_way.fileno())
                 # What is run is this interpreter and our own module; the descriptors are numbers.
@@ -139,10 +141,7 @@ class WorkerHandle:
                     pass_fds=descriptors,
                     stdin=asyncio.subprocess.DEVNULL,
                 )
-        except BaseException:
-            ours.close()
-            our_way.close()
-            raise
+            undo.pop_all()
         self.pid = self._process.pid
         self._sender = handoff.Sender(our_way, self._not_sent)
         await self._link.open(ours)
@@ -158,20 +157,26 @@ class WorkerHandle:
         self.phase = Phase.ENDED
         self.relay.close()
         self._link.close()
-        waiting = self._sender.close() if self._sender is not None else []
-        for number, _ in waiting:
-            self._clients.pop(number, None)
+        waiting = self._take_back()
         self._left(list(self._clients))
         for future in self._asked.values():
             if not future.done():
                 future.set_exception(Unavailable())
         self._asked.clear()
-        return [passenger for _, passenger in waiting]
+        return waiting
 
-    def drain(self, seconds: float) -> None:
-        """Let it send its clients away, spread over so many seconds, and end."""
+    def drain(self, seconds: float) -> list[Passenger]:
+        """Let it send its clients away, spread over so many seconds, and end; returns those that never reached it."""
         self.phase = Phase.DRAINING
         self._link.send(Drain(seconds))
+        return self._take_back()
+
+    def _take_back(self) -> list[Passenger]:
+        sender, self._sender = self._sender, None
+        waiting = sender.close() if sender is not None else []
+        for number, _ in waiting:
+            self._clients.pop(number, None)
+        return [passenger for _, passenger in waiting]
 
     def kill(self) -> None:
         """End it at once."""

@@ -45,14 +45,15 @@ class Sender:
         self._failed = failed
         self._waiting: deque[tuple[int, Passenger]] = deque()
         self._watching = False
+        self._broken = False
         self._encode = msgspec.msgpack.Encoder().encode
 
     def send(self, number: int, passenger: Passenger) -> bool:
-        """Send a client; False when too many wait already, and then the caller still has it.
+        """Send a client; False when too many wait already, or nobody takes them, and then the caller still has it.
 
         What becomes of it later is told by the worker, or by `close`.
         """
-        if len(self._waiting) >= MOST_WAITING:
+        if self._broken or len(self._waiting) >= MOST_WAITING:
             return False
         self._waiting.append((number, passenger))
         if not self._watching:
@@ -73,9 +74,11 @@ class Sender:
                 self._send(number, passenger)
             except (BlockingIOError, InterruptedError):
                 break
+            except ConnectionError:
+                self._broken = True  # the worker takes no more: `close` follows, and another one may have the client
+                self._watch(on=False)
+                return
             except OSError as error:
-                if isinstance(error, ConnectionError):
-                    break  # the worker is gone: `close` follows, and another worker may have the client
                 self._waiting.popleft()
                 log.error("a client cannot be handed over", problem=error.strerror)
                 self._failed(number, passenger)

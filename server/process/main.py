@@ -69,10 +69,14 @@ class Main:
         return self._supervisor
 
     async def _feed_watchdog(self) -> None:
-        """Tell systemd that this loop runs; a worker that hangs is the supervisor's to end, and harms no other."""
+        """Tell systemd that this loop runs and that the workers are looked after.
+
+        A worker that hangs or crashes is the supervisor's to end and to start again: it is no reason to restart others.
+        """
         seconds = watchdog_seconds()
         while seconds:
-            self._notifier.watchdog()
+            if self._supervisor is None or self._supervisor.healthy:
+                self._notifier.watchdog()
             await asyncio.sleep(seconds / 3)
 
     async def _reload_when_asked(self) -> None:
@@ -95,10 +99,12 @@ class Main:
             return
         changed = needs_restart(self._settings, settings)
         if changed:
-            log.warning("some changes wait for a restart", settings=", ".join(changed))
+            log.warning("some changes reach the main process with a restart only", settings=", ".join(changed))
         assert self._supervisor is not None
         if await self._supervisor.replace(settings):
             log.info("reloaded", workers=sum(len(pool.live) for pool in self._supervisor.pools))
+        else:
+            log.error("not all workers were replaced; mend what is named above, and reload again")
 
 
 def needs_restart(old: Settings, new: Settings) -> list[str]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import suppress
 from http import HTTPStatus
+from typing import Any
 
 from server.config import Settings
 from server.errors import Unavailable
@@ -41,7 +42,6 @@ class _Slot:
     def __init__(self, name: str) -> None:
         self.name = name
         self.worker: WorkerHandle | None = None
-        self.keeper: asyncio.Task[None] | None = None
         self.tried = asyncio.Event()  # set when the first worker serves, or does not
         self.hurry = asyncio.Event()  # set to end the wait for the next try
         self.restarts = 0
@@ -75,6 +75,10 @@ class WorkerPool:
         make: makes the handle of a worker of a name.
         ended: called with each worker that is over.
         peered: whether there are processes elsewhere that share the service's topics.
+
+    Attributes:
+        handovers: clients that were brought to workers.
+        healthy: whether the workers are looked after; one that does not serve is no illness of the pool.
     """
 
     def __init__(
@@ -89,6 +93,7 @@ class WorkerPool:
         self.name = name
         self.path = settings.services[name].path
         self.handovers = 0
+        self.healthy = True
         self._settings = settings
         self._make = make
         self._ended = ended
@@ -96,7 +101,7 @@ class WorkerPool:
         self._slots: list[_Slot] = []
         self._live: set[WorkerHandle] = set()
         self._pinging: asyncio.Task[None] | None = None
-        self._calming: set[asyncio.Task[None]] = set()
+        self._beside: set[asyncio.Task[None]] = set()
         self._replacing = asyncio.Lock()
         self._stopping = False
         self._incidents = 0  # of workers that are over
@@ -107,7 +112,7 @@ class WorkerPool:
         """Start the workers, and wait until they serve; for so many seconds, then they come later."""
         for _ in range(self._settings.services[self.name].workers):
             self._add_slot()
-        self._pinging = asyncio.create_task(self._ping())
+        self._pinging = self._own(self._ping())
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 for slot in self._slots:
@@ -120,11 +125,10 @@ class WorkerPool:
             self._pinging.cancel()
         for slot in self._slots:
             slot.hurry.set()
-        for worker in self._live:
-            worker.drain(seconds)
+        for worker in tuple(self._live):
+            self._drain(worker, seconds)
         await asyncio.gather(*(self._end(worker, seconds) for worker in tuple(self._live)))
-        tasks = [*self._calming, *(slot.keeper for slot in self._slots if slot.keeper is not None)]
-        await asyncio.gather(*tasks, *filter(None, [self._pinging]), return_exceptions=True)
+        await asyncio.gather(*self._beside, *filter(None, [self._pinging]), return_exceptions=True)
 
     async def replace(self, settings: Settings) -> bool:
         """Replace the workers one after the other: the new one serves, then the old one lets its clients go.
@@ -150,13 +154,12 @@ class WorkerPool:
             slot.hurry.set()
             if slot.failed:  # with other settings it may serve
                 slot.failed, slot.crashes = False, 0
-                slot.keeper = asyncio.create_task(self._keep(slot))
+                self._aside(self._keep(slot))
         while len(self._slots) < wanted:
             self._add_slot()
         for slot in self._slots[wanted:]:
             if slot.worker is not None:
-                slot.worker.drain(self._settings.server.drain_seconds)
-            slot.worker = None
+                self._aside(self._retire(slot.worker, self._settings.server.drain_seconds))
         del self._slots[wanted:]
 
     async def _replace(self, slot: _Slot, settings: Settings) -> bool:
@@ -171,9 +174,19 @@ class WorkerPool:
         old, slot.worker = slot.worker, new
         if old is not None:
             seconds = settings.server.drain_seconds
-            old.drain(seconds)
-            await self._end(old, seconds)
+            await self._retire(old, seconds)
         return True
+
+    async def _retire(self, worker: WorkerHandle, seconds: float) -> None:
+        """Let a worker end that has no slot any more."""
+        self._drain(worker, seconds)
+        await self._end(worker, seconds)
+        self._over(worker)
+
+    def _drain(self, worker: WorkerHandle, seconds: float) -> None:
+        """Let a worker end, and others have the clients that were on their way to it."""
+        for passenger in worker.drain(seconds):
+            self._take(passenger)
 
     async def _serves(self, worker: WorkerHandle) -> bool:
         """Wait until a worker serves; False when it ends before, or takes too long."""
@@ -202,11 +215,11 @@ class WorkerPool:
         number = next(n for n in range(1, len(taken) + 2) if f"{self.name}-{n}" not in taken)
         slot = _Slot(f"{self.name}-{number}")
         self._slots.append(slot)
-        slot.keeper = asyncio.create_task(self._keep(slot))
+        self._aside(self._keep(slot))
 
     async def _keep(self, slot: _Slot) -> None:
         """Have a worker in a slot."""
-        while not self._stopping and not slot.failed:
+        while not self._stopping and not slot.failed and slot in self._slots:
             if slot.worker is None:
                 slot.worker = await self._spawn(slot.name, self._settings)
             worker = slot.worker
@@ -220,11 +233,9 @@ class WorkerPool:
                 log.info("worker serves", worker=slot.name, pid=worker.pid)
             status = await worker.ended()
             self._over(worker)
-            if slot.worker is worker and not self._stopping:
+            if slot.worker is worker and slot in self._slots and not self._stopping:
                 slot.worker = None
                 await self._crashed(slot, worker, status)
-            elif slot not in self._slots:
-                return
 
     async def _crashed(self, slot: _Slot, worker: WorkerHandle, status: int) -> None:
         """A worker ended that nobody had told to."""
@@ -284,9 +295,24 @@ class WorkerPool:
         self._ended(worker)
         if len(self._live) == 1 and not self._peered and len(self._slots) == 1:
             # After a replacement there is nobody left to talk to.
-            calming = asyncio.create_task(next(iter(self._live)).relay.peer(False))
-            self._calming.add(calming)
-            calming.add_done_callback(self._calming.discard)
+            self._aside(next(iter(self._live)).relay.peer(False))
+
+    def _own(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run a coroutine; where it fails, `healthy` says so."""
+        task = asyncio.create_task(work)
+        task.add_done_callback(self._failed_perhaps)
+        return task
+
+    def _aside(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run a coroutine that ends by itself; `stop` waits for it."""
+        task = self._own(work)
+        self._beside.add(task)
+        task.add_done_callback(self._beside.discard)
+
+    def _failed_perhaps(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.healthy = False
+            log.error("the supervisor failed", service=self.name, error=error)
 
     async def _ping(self) -> None:
         """Ask the workers how they are, and end those that do not answer any more."""

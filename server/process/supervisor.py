@@ -55,6 +55,9 @@ class Supervisor:
 
     async def start(self, seconds: float) -> None:
         """Start all workers, and wait until they serve; for so many seconds, then they come later."""
+        crowded = [pool.name for pool in self.pools if self._settings.services[pool.name].workers > 1]
+        if crowded and self._settings.database_url.startswith("sqlite://"):
+            log.info("processes that share a SQLite file take turns at writing", services=", ".join(crowded))
         await asyncio.gather(*(pool.start(seconds) for pool in self.pools))
 
     async def stop(self, seconds: float) -> None:
@@ -85,6 +88,11 @@ class Supervisor:
         if figures is not None:
             self._past.seen(worker.peer, figures)
         return self._past.last(worker.peer)
+
+    @property
+    def healthy(self) -> bool:
+        """Whether all workers are looked after."""
+        return all(pool.healthy for pool in self.pools)
 
     @property
     def handovers(self) -> int:

@@ -214,7 +214,8 @@ async def test_the_end_of_the_main_process_ends_the_workers(tmp_path: Path) -> N
         await server.kill()
         for client in clients:
             with pytest.raises(ConnectionClosed):
-                await call(client, "pid")
+                async with asyncio.timeout(WAIT_SECONDS):
+                    await client.recv()
             assert client.close_code == 1012
         await until(lambda: not any(alive(pid) for pid in pids))
 
