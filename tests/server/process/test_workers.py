@@ -395,4 +395,5 @@ async def test_descriptors_do_not_pile_up(tmp_path: Path) -> None:
             clients = await asyncio.gather(*(connect(server.websocket_url("/who")) for _ in range(40)))
             await asyncio.gather(*(client.close() for client in clients))
         await until(lambda: _no_clients(server))
-        await until(lambda: [open_files(pid) for pid in pids] == before)
+        # A leak would be hundreds; a connection to the database may be opened or closed meanwhile.
+        await until(lambda: all(open_files(pid) < files + 20 for pid, files in zip(pids, before, strict=True)))
