@@ -18,7 +18,9 @@ from server.pubsub.delivery import Publication
 ALIVE_SECONDS = 3.0
 """How often a process says that it lives."""
 GONE_SECONDS = 10.0
-"""A process that is silent for so long is gone: four times it could have been heard."""
+"""A process that is silent for so long is gone: three times it could have been heard."""
+REMEMBERED = 256
+"""Processes that are gone and may turn out to live: they were only silent."""
 
 log = Log("pubsub")
 
@@ -43,7 +45,13 @@ def loop_scheduler(seconds: float, callback: Callable[[], None]) -> Timer:
 
 
 class Alive(msgspec.Struct, frozen=True, tag="alive"):
-    """A process lives."""
+    """A process lives.
+
+    Args:
+        lost: how often something that it said may have been lost on its way out; a change is a gap.
+    """
+
+    lost: int = 0
 
 
 class Gone(msgspec.Struct, frozen=True, tag="gone"):
@@ -64,7 +72,7 @@ class Peers:
     """The other processes, as one process knows them.
 
     Args:
-        broker: carries what is said.
+        broker: carries what is said. What it may have lost on the way out it counts in `lost_out`, if it has that.
         me: what this process is called among them; by default a random name.
         scheduler: what runs the timer; by default the running event loop.
         clock: monotonic seconds.
@@ -87,13 +95,21 @@ class Peers:
         self._clock = clock
         self._channels: WeakValueDictionary[str, Channel] = WeakValueDictionary()
         self._alive = self.channel("@alive")
-        self._heard_at: dict[str, float] = {}
+        self._known: dict[str, _Known] = {}
+        self._remembered: dict[str, None] = {}
+        self._on_gap: list[Callable[[], None]] = []
         self._on_gone: list[Callable[[str], None]] = []
+        self._on_back: list[Callable[[str], None]] = []
         self._timer: Timer | None = None
+        self._beaten_at = 0.0
+        self._end: Callable[[], None] | None = None
+        self._puzzled = False
+        broker.on_gap(self._gap)
 
     def start(self) -> None:
         """Begin to say that this process lives, and to listen for the others."""
-        self._alive.listen(self._take)
+        self._end = self._alive.listen(self._take)
+        self._beaten_at = self._clock()
         self._beat()
 
     def stop(self) -> None:
@@ -102,6 +118,8 @@ class Peers:
             self._timer.cancel()
             self._timer = None
             self._alive.send(_encode(Gone(self.me)))
+        if self._end is not None:
+            self._end()
 
     def channel(self, name: str) -> Channel:
         """Return the channel `name`: the same object for everybody as long as anybody uses it."""
@@ -116,37 +134,93 @@ class Peers:
 
     def on_gap(self, callback: Callable[[], None]) -> None:
         """Call `callback` whenever messages of other processes may have been lost: time to read the database."""
-        self.broker.on_gap(callback)
+        self._on_gap.append(callback)
 
     def on_gone(self, callback: Callable[[str], None]) -> None:
         """Call `callback` with each process that is gone; what is known from it alone is over."""
         self._on_gone.append(callback)
+
+    def on_back(self, callback: Callable[[str], None]) -> None:
+        """Call `callback` with each process that was taken for gone and is not: it was only silent."""
+        self._on_back.append(callback)
 
     def gone(self, process: str) -> None:
         """Say, to this process and to the others, that a process is gone: whoever saw it end knows first."""
         self._alive.send(_encode(Gone(process)))
         self._forget(process)
 
+    def notice(self, process: str) -> None:
+        """Have a process watched from which something was heard: it will be gone, should it say nothing more."""
+        if process not in self._known:
+            self._known[process] = _Known(self._clock())
+
     def _beat(self) -> None:
         self._timer = self._scheduler(ALIVE_SECONDS, self._beat)
         if self._alive.heard:
-            self._alive.send(_encode(Alive()))
-        silent = self._clock() - GONE_SECONDS
-        for process in [process for process, heard_at in self._heard_at.items() if heard_at < silent]:
+            self._alive.send(_encode(Alive(getattr(self.broker, "lost_out", 0))))
+        now, before = self._clock(), self._beaten_at
+        self._beaten_at = now
+        if now - before > 2 * ALIVE_SECONDS:
+            # It is this process that was held up, and what the others said meanwhile is not read yet.
+            for known in self._known.values():
+                known.heard_at = now
+        for process in [process for process, known in self._known.items() if known.heard_at < now - GONE_SECONDS]:
             log.warning("a process is silent", process=process)
             self._forget(process)
 
     def _take(self, process: str, message: bytes) -> None:
-        said = _decoder.decode(message)
-        if isinstance(said, Alive):
-            self._heard_at[process] = self._clock()
-        else:
-            self._forget(said.process)
+        try:
+            said = _decoder.decode(message)
+        except msgspec.MsgspecError as error:  # another version's, perhaps
+            if not self._puzzled:
+                self._puzzled = True
+                log.warning("a process says what is not understood", process=process, problem=str(error))
+            return
+        if isinstance(said, Gone):
+            if said.process != self.me:
+                self._forget(said.process)
+            return
+        known = self._known.get(process)
+        if known is None:
+            known = self._known[process] = _Known(0.0)
+        known.heard_at = self._clock()
+        before, known.lost = known.lost, said.lost
+        if process in self._remembered:
+            del self._remembered[process]
+            for callback in tuple(self._on_back):
+                _run(callback, process)
+        if before is not None and before != said.lost:
+            self._gap()
 
     def _forget(self, process: str) -> None:
-        self._heard_at.pop(process, None)
+        self._known.pop(process, None)
+        self._remembered[process] = None
+        if len(self._remembered) > REMEMBERED:
+            del self._remembered[next(iter(self._remembered))]
         for callback in tuple(self._on_gone):
-            callback(process)
+            _run(callback, process)
+
+    def _gap(self) -> None:
+        for callback in tuple(self._on_gap):
+            _run(callback)
+
+
+class _Known:
+    """What is known of a process: when it was heard last, in monotonic seconds, and how often it lost something."""
+
+    __slots__ = ("heard_at", "lost")
+
+    def __init__(self, heard_at: float) -> None:
+        self.heard_at = heard_at
+        self.lost: int | None = None  # it did not say yet
+
+
+def _run(callback: Callable[..., None], *arguments: str) -> None:
+    """Call back; what fails in one part of the program is not to keep others from being told."""
+    try:
+        callback(*arguments)
+    except Exception as error:
+        log.error("what other processes are concerned with failed", error=error)
 
 
 class Channel:
@@ -155,13 +229,14 @@ class Channel:
     Like everything that a broker carries, a message may be lost, repeated or out of order.
     """
 
-    __slots__ = ("__weakref__", "_hearers", "_peers", "_subject", "name")
+    __slots__ = ("__weakref__", "_failed", "_hearers", "_peers", "_subject", "name")
 
     def __init__(self, name: str, peers: Peers) -> None:
         self.name = name
         self._peers = peers
         self._subject = subject(f"~{name}")  # apart from the topics
         self._hearers: list[Hearer] = []
+        self._failed = False
 
     @property
     def heard(self) -> bool:
@@ -192,4 +267,9 @@ class Channel:
 
     def _receive(self, publication: Publication) -> None:
         for hearer in tuple(self._hearers):
-            hearer(publication.key or "", publication.frame)
+            try:
+                hearer(publication.key or "", publication.frame)
+            except Exception as error:  # what carries is not to suffer from it
+                if not self._failed:  # logged once, or it would be once a message
+                    self._failed = True
+                    log.error("a hearer failed", channel=self.name, error=error)

@@ -3,17 +3,20 @@
 A member is there from the first connection that enters until the last one that leaves. Changes are collected
 for a moment (the window) and told once: a thousand people who come at the same time are one event, and
 somebody who reloads a page is none.
+
+Where there are several processes, a presence has the members of all of them (`server.pubsub.presence_between`).
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Self
 from weakref import WeakValueDictionary
 
 from server.log import Log
+from server.pubsub.peers import Peers, Scheduler, Timer, loop_scheduler
+from server.pubsub.presence_between import Between
 from server.pubsub.topics import Closeable
 
 WINDOW_SECONDS = 0.25
@@ -30,45 +33,49 @@ Watcher = Callable[[list[Any], list[Any], int], None]
 """Called with who joined, who left (apply these first), and how many members there are now."""
 
 
-class Timer(Protocol):
-    """What a scheduler returns."""
-
-    def cancel(self) -> None:
-        """Do not call any more."""
-
-
-Scheduler = Callable[[float, Callable[[], None]], Timer]
-"""Call a function after so many seconds."""
-
-
-def _loop_scheduler(seconds: float, callback: Callable[[], None]) -> Timer:
-    return asyncio.get_running_loop().call_later(seconds, callback)
-
-
 class Presences:
     """The presences of one process.
 
     Args:
         window_seconds: how long changes are collected before they are told; longer where there is a crowd.
         scheduler: what runs the timers; by default the running event loop.
+        peers: the other processes, whose members count too; by default there are none.
     """
 
-    def __init__(self, window_seconds: float = WINDOW_SECONDS, scheduler: Scheduler = _loop_scheduler) -> None:
+    def __init__(
+        self,
+        window_seconds: float = WINDOW_SECONDS,
+        scheduler: Scheduler = loop_scheduler,
+        peers: Peers | None = None,
+    ) -> None:
         self.window_seconds = window_seconds
         self.scheduler = scheduler
         # A presence lives as long as somebody holds it: a service, an entry, a timer, or `watched`.
         self._presences: WeakValueDictionary[str, Presence] = WeakValueDictionary()
         self.watched: set[Presence] = set()
+        self.between = Between(self._presences, peers, scheduler) if peers is not None else None
 
-    def presence(self, name: str) -> Presence:
-        """Return the presence `name`: the same object for everybody as long as anybody uses it."""
+    def presence(self, name: str, info_type: Any = Any) -> Presence:
+        """Return the presence `name`: the same object for everybody as long as anybody uses it.
+
+        Args:
+            name: the same in every process.
+            info_type: the type of what is known of its members, as msgspec takes it: what another process knows is
+                made one of these. Without it that consists of what JSON has, and bytes.
+        """
         presence = self._presences.get(name)
         if presence is None:
-            presence = self._presences[name] = Presence(name, self)
+            presence = self._presences[name] = Presence(name, self, info_type)
+            if self.between is not None:
+                self.between.used(name)
+        elif info_type is not Any:
+            presence.info_type = info_type
         return presence
 
     def stop(self) -> None:
         """Tell nothing more: cancel every timer and forget every watcher."""
+        if self.between is not None:
+            self.between.stop()
         for presence in list(self._presences.values()):
             presence.close()
 
@@ -78,13 +85,34 @@ class Presences:
 
 
 class Presence:
-    """Who is at one place, such as a room. Made by `Presences.presence`."""
+    """Who is at one place, such as a room. Made by `Presences.presence`.
 
-    __slots__ = ("__weakref__", "_hub", "_members", "_timer", "_watchers", "_window", "name")
+    Attributes:
+        name: as said.
+        info_type: the type of what is known of its members.
+        changes_here: how often a member's first connection to this process came, or its last one left. A change of
+            the members during which this has not moved came from another process.
+    """
 
-    def __init__(self, name: str, hub: Presences) -> None:
+    __slots__ = (
+        "__weakref__",
+        "_here",
+        "_hub",
+        "_members",
+        "_timer",
+        "_watchers",
+        "_window",
+        "changes_here",
+        "info_type",
+        "name",
+    )
+
+    def __init__(self, name: str, hub: Presences, info_type: Any) -> None:
         self.name = name
+        self.info_type = info_type
+        self.changes_here = 0
         self._hub = hub
+        self._here = 0
         self._members: dict[Hashable, _Member] = {}
         self._watchers: list[Watcher] = []
         self._window: _Window | None = None  # there while there is something to tell
@@ -113,21 +141,20 @@ class Presence:
         """Let a connection of a member be here.
 
         Args:
-            member: identifies the member across connections.
-            info: what others are told of the member: what the first connection said, until the last leaves.
+            member: identifies the member across connections: an integer of 64 bits or text, where there are other
+                processes.
+            info: what others are told of the member: what the first connection said, until the last leaves. Other
+                processes are told what msgspec encodes.
             subscriber: the connection. The entry ends with it.
 
         Returns:
             The entry: a context manager, or to be left by `leave`.
         """
         entry = Entry(self, member, subscriber)
-        known = self._members.get(member)
-        if known is None:
-            self._members[member] = _Member(info)
-            self._changed().join(member, info)
-            self._settle()
-        else:
-            known.connections += 1
+        known = self._know(member, info)
+        known.connections += 1
+        if known.connections == 1:
+            self._changed_here(member, 1)
         subscriber.add_close_callback(entry.leave)
         return entry
 
@@ -162,9 +189,54 @@ class Presence:
         known = self._members[member]
         known.connections -= 1
         if known.connections == 0:
+            self._changed_here(member, -1)
+            self._unknow(member, known)
+
+    # What `Between` calls: other processes' part.
+
+    def count_here(self) -> int:
+        """Return how many members have connections in this process."""
+        return self._here
+
+    def here(self, members: Iterable[Hashable] | None = None) -> Iterator[tuple[Hashable, Any]]:
+        """Yield those of `members`, by default of all, who have connections in this process, each with its info."""
+        for member in self._members if members is None else members:
+            known = self._members.get(member)
+            if known is not None and known.connections:
+                yield member, known.info
+
+    def appear(self, member: Hashable, info: Any) -> None:
+        """Another process has a member."""
+        self._know(member, info).processes += 1
+
+    def vanish(self, member: Hashable) -> None:
+        """Another process has a member no more."""
+        known = self._members[member]
+        known.processes -= 1
+        self._unknow(member, known)
+
+    # Members and windows.
+
+    def _know(self, member: Hashable, info: Any) -> _Member:
+        known = self._members.get(member)
+        if known is None:
+            known = self._members[member] = _Member(info)
+            self._changed().join(member, info)
+            self._settle()
+        return known
+
+    def _unknow(self, member: Hashable, known: _Member) -> None:
+        """Let a member go who is nowhere any more."""
+        if known.connections == known.processes == 0:
             del self._members[member]
             self._changed().leave(member, known.info)
             self._settle()
+
+    def _changed_here(self, member: Hashable, difference: int) -> None:
+        self._here += difference
+        self.changes_here += 1
+        if self._hub.between is not None:
+            self._hub.between.changed(self, member)
 
     def _changed(self) -> _Window:
         if self._window is None:
@@ -224,13 +296,14 @@ class Entry:
 
 
 class _Member:
-    """What is known of a member, and by how many connections it is here."""
+    """What is known of a member, by how many connections it is here, and in how many other processes it is."""
 
-    __slots__ = ("connections", "info")
+    __slots__ = ("connections", "info", "processes")
 
     def __init__(self, info: Any) -> None:
         self.info = info
-        self.connections = 1
+        self.connections = 0
+        self.processes = 0
 
 
 class _Window:
