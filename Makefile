@@ -19,7 +19,7 @@ run: $(INSTALLED) ## Set up and serve on http://127.0.0.1:8765/
 
 test: $(INSTALLED_DEV) ## Set up, Debian packages the tests need included, then run every test
 	@./tests/install-system-packages
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 lint: $(INSTALLED_DEV) ## ruff and mypy
 	$(BIN)/ruff check .

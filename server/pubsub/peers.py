@@ -17,7 +17,7 @@ from server.pubsub.delivery import Publication
 
 ALIVE_SECONDS = 3.0
 """How often a process says that it lives."""
-GONE_SECONDS = 10.0
+GONE_SECONDS = 9.0
 """A process that is silent for so long is gone: three times it could have been heard."""
 REMEMBERED = 256
 """Processes that are gone and may turn out to live: they were only silent."""
