@@ -10,6 +10,7 @@ import contextlib
 import itertools
 import json
 import random
+from collections.abc import Sequence
 from typing import Any, Self
 
 import httpx
@@ -33,10 +34,19 @@ class CallError(Exception):
 
 async def guest_cookie(url: str, name: str) -> str:
     """Become a guest; returns the Cookie header."""
+    return (await guest_cookies(url, [name]))[0]
+
+
+async def guest_cookies(url: str, names: Sequence[str]) -> list[str]:
+    """Become guests, one after the other; returns their Cookie headers."""
+    cookies = []
     async with httpx.AsyncClient() as http:
-        response = await http.post(f"{url}/auth/guest", json={"name": name})
-        response.raise_for_status()
-        return response.headers["set-cookie"].partition(";")[0]
+        for name in names:
+            response = await http.post(f"{url}/auth/guest", json={"name": name})
+            response.raise_for_status()
+            cookies.append(response.headers["set-cookie"].partition(";")[0])
+            http.cookies.clear()
+    return cookies
 
 
 class ChatClient:
@@ -47,12 +57,13 @@ class ChatClient:
         cookie: the session's Cookie header.
 
     Attributes:
+        server: as said.
         welcome: the params of the first notification.
         events: notifications that came, oldest first.
     """
 
     def __init__(self, server: str, cookie: str) -> None:
-        self._url = server.replace("http", "ws", 1) + "/chat"
+        self.server = server
         self._cookie = cookie
         self._socket: ClientConnection | None = None
         self._reading: asyncio.Task[None] | None = None
@@ -70,10 +81,32 @@ class ChatClient:
 
     async def open(self) -> None:
         """Connect, and wait for `welcome`."""
-        socket = await connect(self._url, additional_headers={"Cookie": self._cookie}, max_queue=None)
+        url = self.server.replace("http", "ws", 1) + "/chat"
+        socket = await connect(url, additional_headers={"Cookie": self._cookie}, max_queue=None)
         self._socket = socket
         self.welcome = json.loads(await socket.recv())["params"]
         self._reading = asyncio.create_task(self._read(socket))
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection, for all that is known."""
+        return self._reading is not None and not self._reading.done()
+
+    @property
+    def close_code(self) -> int | None:
+        """The close code that the connection ended with; None while it is there."""
+        return self._socket.close_code if self._socket is not None else None
+
+    def vanish(self) -> None:
+        """Be gone without a goodbye, as a phone that loses its network and tells nobody but the system."""
+        if self._socket is not None:
+            self._socket.transport.abort()
+
+    async def ended(self, seconds: float) -> bool:
+        """Wait until the connection has ended, for so many seconds; tells whether it has."""
+        if self._reading is not None:
+            await asyncio.wait([self._reading], timeout=seconds)
+        return not self.connected
 
     async def close(self) -> None:
         """Disconnect."""
@@ -107,13 +140,18 @@ class ChatClient:
         assert self._socket is not None
         await self._socket.send(json.dumps({"jsonrpc": "2.0", "method": method, "params": params}))
 
-    async def event(self, method: str) -> dict[str, Any]:
-        """Wait for the next notification of a kind; others that come before it are dropped."""
+    async def event(self, method: str, **wanted: Any) -> dict[str, Any]:
+        """Wait for the next notification of a kind; others that come before it are dropped.
+
+        Args:
+            method: the kind.
+            wanted: params that it has.
+        """
         async with asyncio.timeout(CALL_SECONDS):
             while True:
                 event = await self.events.get()
-                if event["method"] == method:
-                    params: dict[str, Any] = event["params"]
+                params: dict[str, Any] = event["params"]
+                if event["method"] == method and wanted.items() <= params.items():
                     return params
 
     def received(self, message: dict[str, Any]) -> None:
@@ -146,27 +184,40 @@ class Talker(ChatClient):
     """Somebody who says a number of things in one room, whatever happens to the server, and hears everything.
 
     Args:
-        server: the HTTP URL of the server.
+        servers: the HTTP URL of the server; or of several, each of which will do.
         cookie: the session's Cookie header.
         room: the room.
         journal: where everything is noted.
+
+    Attributes:
+        seen: the number of the last event that was heard.
+        present: the ids of the users who are in the room, as it was told.
     """
 
-    def __init__(self, server: str, cookie: str, room: str, journal: Journal) -> None:
-        super().__init__(server, cookie)
+    def __init__(self, servers: str | Sequence[str], cookie: str, room: str, journal: Journal) -> None:
+        self._servers = [servers] if isinstance(servers, str) else list(servers)
+        super().__init__(self._servers[0], cookie)
         self.room = room
         self.journal = journal
         self.seen = 0
+        self.present: set[int] = set()
 
     def received(self, message: dict[str, Any]) -> None:
-        if message["method"] == "message" and message["params"]["room"] == self.room:
-            self._hear([message["params"]["message"]])
+        params = message["params"]
+        if message["method"] == "message" and params["room"] == self.room:
+            self._hear([params["message"]])
+        elif message["method"] == "presence" and params["room"] == self.room:
+            self.present.difference_update(user["id"] for user in params["left"])
+            self.present.update(user["id"] for user in params["joined"])
 
     def answered(self, result: Any) -> None:
         # A join's snapshot is noted in the order of the wire, between the live events.
         if isinstance(result, dict) and "complete" in result:
+            self.present = {user["id"] for user in result["present"]}
             if not result["complete"]:
-                self.journal.skipped(self, upto=result["messages"][0]["rev"] - 1 if result["messages"] else 0)
+                # What came before is dropped, and with it how far it reached: this server may be behind another.
+                self.seen = result["messages"][0]["rev"] - 1 if result["messages"] else 0
+                self.journal.skipped(self, upto=self.seen)
             self._hear(result["messages"])
 
     def _hear(self, messages: list[dict[str, Any]]) -> None:
@@ -193,10 +244,11 @@ class Talker(ChatClient):
                     break
 
     async def come_back(self) -> None:
-        """Connect and resume, until it works."""
+        """Connect, to whichever server it may be, and resume, until it works."""
         while True:
             try:
                 await self.close()
+                self.server = random.choice(self._servers)
                 await self.open()
                 await self.call("rooms.join", room=self.room, after=self.seen, limit=200)
             except (OSError, TimeoutError, ConnectionClosed, InvalidHandshake, CallError):

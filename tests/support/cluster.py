@@ -119,3 +119,8 @@ async def until(what: str, condition: Callable[[], Awaitable[Any]], seconds: flo
             raise AssertionError(f"not within {seconds} seconds: {what}")
         await asyncio.sleep(POLL_SECONDS)
     return time.monotonic() - began
+
+
+def tell(text: str) -> None:
+    """Say what was measured, or seen, to whoever reads what a test says."""
+    print(text)  # noqa: T201 pytest shows it with a test that failed, or with `-s`

@@ -18,24 +18,28 @@ class Sending(msgspec.Struct):
 
 
 class Meter:
-    """Counts acknowledgements, and wakes whoever waits for a number of them."""
+    """Counts acknowledgements, and wakes whoever waits for a number of them.
+
+    Attributes:
+        count: how many there are.
+    """
 
     def __init__(self) -> None:
-        self._count = 0
+        self.count = 0
         self._waiting: list[tuple[int, asyncio.Event]] = []
 
     def add(self) -> None:
         """Count one."""
-        self._count += 1
+        self.count += 1
         for enough, event in self._waiting:
-            if self._count >= enough:
+            if self.count >= enough:
                 event.set()
 
     async def reach(self, enough: int) -> None:
         """Wait until there are so many."""
         event = asyncio.Event()
         self._waiting.append((enough, event))
-        if self._count < enough:
+        if self.count < enough:
             await event.wait()
 
 
