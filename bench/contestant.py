@@ -14,13 +14,13 @@ import msgspec
 
 import bench.contestants
 
-Role = Literal["topic", "echo", "rpc", "chat", "mariadb", "cookie", "fair", "compressed"]
+Role = Literal["topic", "echo", "rpc", "chat", "mariadb", "cookie", "fair", "compressed", "compute"]
 """What a server does.
 
 `topic`: everybody hears everybody, oneself included; `echo`: everybody hears oneself; `rpc`: typed calls; `chat`:
 rooms, and messages that are kept; `mariadb`: the same, on a MariaDB; `cookie`: a topic for clients that a cookie
 authenticates; `fair`: a topic at `/bench` and another one at `/quiet`; `compressed`: a topic that compresses
-(permessage-deflate).
+(permessage-deflate); `compute`: a topic at `/bench`, and at `/compute` one that computes as long as it is told to.
 """
 
 YARDSTICK = "websockets_broadcast"

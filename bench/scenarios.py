@@ -6,6 +6,7 @@ from bench.contestant import YARDSTICK
 from bench.methods.coming import Churn, Connects, Memory, Resume, Start
 from bench.methods.fairness import Flood, Slow
 from bench.methods.growth import Rooms, Subscribers
+from bench.methods.processes import Compute, HandOffs, MainAtRest, Workers
 from bench.methods.traffic import Traffic
 from bench.scenario import Goal, Scenario, at_least, at_most
 
@@ -18,6 +19,8 @@ OUTGOING_BYTES = 1 << 20
 """What may wait for a client, as Switchboard comes."""
 LATENCY_SECONDS = 2
 """There are few messages in a second at these rates; a percentile needs some."""
+PACED_SECONDS = 4
+"""A process's clock has ticks of 10 ms."""
 
 
 def _fanout(title: str, how: Traffic, *goals: Goal, peers: tuple[str, ...] = PEERS) -> Scenario:
@@ -34,6 +37,20 @@ def _latency(rate: int, subscribers: int, *goals: Goal, main: bool = False) -> S
         main=main,
         peers=(PICOWS,),
         less_is_better=True,
+    )
+
+
+def _workers(where: str, traffic: Traffic) -> Scenario:
+    """Compare two workers with one under a load that no core is full with: full cores batch, and look cheap."""
+    return Scenario(
+        title=f"2 workers of the chat to 1, by the busiest process's time: {where}, 40,000 deliveries a second",
+        unit="of the capacity",
+        role="chat",
+        roles={MARIADB: "mariadb"},
+        how=Workers(service="chat", loads={1: traffic, 2: traffic}),
+        goals=(at_least(CHAT, 1.7, to=""), at_least(MARIADB, 1.7, to="")),
+        main=False,
+        yardstick=False,
     )
 
 
@@ -219,6 +236,62 @@ SCENARIOS = {
             flood=Traffic(clients=1000, publishers=20, outstanding=4),
         ),
         main=False,
+        less_is_better=True,
+    ),
+    "workers": _workers("one room of 1,000", Traffic(clients=1000, publishers=20, rate=40, seconds=PACED_SECONDS)),
+    "workers_rooms": _workers(
+        "11 rooms of 100", Traffic(clients=1100, publishers=20, rate=400, rooms=11, seconds=PACED_SECONDS)
+    ),
+    "workers_full": Scenario(
+        title="2 workers of the chat with 2,000 in a room, to 1 with 1,000; 20 publishers with 4 outstanding each",
+        unit="of the capacity",
+        role="chat",
+        how=Workers(
+            service="chat",
+            loads={count: Traffic(clients=1000 * count, publishers=20, outstanding=4) for count in (1, 2)},
+        ),
+        main=False,
+        yardstick=False,
+    ),
+    "handoff": Scenario(
+        title="2,000 clients connect, 64 at a time, and are handed to a worker",
+        unit="connects/s",
+        role="topic",
+        how=HandOffs(service="megaphone", clients=2000),
+        main=False,
+        yardstick=False,
+    ),
+    "main_at_rest": Scenario(
+        title="the main process beside 10,000 clients in a worker, in rooms of 100, at 50,000 deliveries a second",
+        unit="of a core",
+        role="chat",
+        how=MainAtRest(
+            service="chat", count=1, traffic=Traffic(clients=10_000, publishers=100, rate=500, rooms=100, seconds=5)
+        ),
+        main=False,
+        rounds=1,
+        yardstick=False,
+        less_is_better=True,
+    ),
+    "main_relaying": Scenario(
+        title="the same with two workers, between which the main process carries each message",
+        unit="of a core",
+        role="chat",
+        how=MainAtRest(
+            service="chat", count=2, traffic=Traffic(clients=10_000, publishers=100, rate=500, rooms=100, seconds=5)
+        ),
+        main=False,
+        rounds=1,
+        yardstick=False,
+        less_is_better=True,
+    ),
+    "compute": Scenario(
+        title="beside a worker that computes for 5 s: 10,000 deliveries a second to 100, 99th percentile",
+        unit="us",
+        role="compute",
+        how=Compute(traffic=Traffic(clients=100, rate=100)),
+        main=False,
+        yardstick=False,
         less_is_better=True,
     ),
     "start": Scenario(

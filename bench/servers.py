@@ -9,7 +9,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
@@ -49,6 +49,10 @@ class Server:
     def cpu_seconds(self) -> float:
         """Return the processor time that its processes have used."""
         return _cpu_seconds(self._processes())
+
+    def process_cpu_seconds(self) -> dict[int, float]:
+        """Return the processor time of each of its processes, the first one's first."""
+        return {pid: _cpu_seconds([pid]) for pid in self._processes()}
 
     def database_cpu_seconds(self) -> float:
         """Return the processor time of its database, where that is a process of its own; 0 where not."""
@@ -94,11 +98,12 @@ class Server:
 
     def resident_bytes_now(self) -> int:
         """Return the resident memory of its processes at this moment."""
-        pages = 0
-        for pid in self._processes():
-            with suppress(OSError):
-                pages += int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-        return pages * resource.getpagesize()
+        return _resident_bytes(self._processes())
+
+    def first_resident_bytes(self) -> int:
+        """Return the resident memory of its first process, once that of all is not changing any more."""
+        self.resident_bytes()
+        return _resident_bytes([self._process.pid])
 
     def _processes(self) -> list[int]:
         found = [self._process.pid]
@@ -110,13 +115,16 @@ class Server:
 
 
 @contextmanager
-def serve(contestant: Contestant, role: Role, core: int | None) -> Iterator[Server]:
+def serve(
+    contestant: Contestant, role: Role, core: int | None, settings: Mapping[str, object] | None = None
+) -> Iterator[Server]:
     """Run a contestant's server in a new folder, until the block ends.
 
     Args:
         contestant: whose.
         role: what it does.
         core: the processor core to keep it on; None for any.
+        settings: Switchboard's, such as `services.chat.workers`, over those that the contestant makes.
 
     Raises:
         BenchError: it does not start.
@@ -130,13 +138,14 @@ def serve(contestant: Contestant, role: Role, core: int | None) -> Iterator[Serv
         folder.mkdir()
         log = Path(name) / "log"
         url = {"SWITCHBOARD__DATABASE__URL": database.url(DATABASE)} if database else {}
+        changed = {f"SWITCHBOARD__{key.upper().replace('.', '__')}": str(it) for key, it in (settings or {}).items()}
         command = contestant.command(role, port, folder)
         started = time.monotonic()
         with log.open("wb") as output:
             process = subprocess.Popen(
                 command,
                 cwd=ROOT,
-                env=os.environ | url,
+                env=os.environ | url | changed,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 preexec_fn=lambda: pin(core),
@@ -148,6 +157,14 @@ def serve(contestant: Contestant, role: Role, core: int | None) -> Iterator[Serv
             yield server
         finally:
             server.stop()
+
+
+def _resident_bytes(processes: Iterable[int]) -> int:
+    pages = 0
+    for pid in processes:
+        with suppress(OSError):
+            pages += int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * resource.getpagesize()
 
 
 def _cpu_seconds(processes: Iterable[int]) -> float:

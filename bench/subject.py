@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 
 import msgspec
@@ -28,9 +29,9 @@ class Subject(msgspec.Struct, frozen=True):
     server_core: int | None
     generator_core: int | None
 
-    def serve(self) -> AbstractContextManager[Server]:
-        """Run its server until the block ends."""
-        return serve(self.contestant, self.role, self.server_core)
+    def serve(self, settings: Mapping[str, object] | None = None) -> AbstractContextManager[Server]:
+        """Run its server until the block ends, with Switchboard's settings changed where they are given."""
+        return serve(self.contestant, self.role, self.server_core, settings)
 
     def load(self, server: Server, clients: int, rooms: int = 1, behind: int = 0) -> Load:
         """Prepare its server for so many clients; returns what they say."""
@@ -48,11 +49,26 @@ class Subject(msgspec.Struct, frozen=True):
 
 
 class Busy(msgspec.Struct, frozen=True):
-    """Who was how busy during a measurement, in cores."""
+    """Who was how busy during a measurement, in cores.
+
+    Args:
+        server: all processes of the server.
+        database: its database, where that is a process of its own.
+        other: everything else.
+        first: the server's first process.
+        rest: each of its other processes, such as its workers.
+    """
 
     server: float
     database: float
     other: float
+    first: float = 0
+    rest: tuple[float, ...] = ()
+
+    @property
+    def busiest(self) -> float:
+        """The busiest process of the server."""
+        return max(self.first, *self.rest) if self.rest else self.first
 
 
 class Measured(msgspec.Struct, frozen=True):
@@ -73,13 +89,15 @@ def watch(running: Generator, server: Server) -> Measured:
         BenchError: the generator gave up.
     """
     running.wait("begin")
-    began = _times(server)
+    began, each_began = _times(server), server.process_cpu_seconds()
     running.wait("end")
-    ended = _times(server)
+    ended, each_ended = _times(server), server.process_cpu_seconds()
     report = running.wait("result")
     used = [(end - begin) / report.seconds for begin, end in zip(began, ended, strict=True)]
     machine, mine, database = used
-    return Measured(report, Busy(mine, database, max(0.0, machine - mine - database - report.cpu)))
+    first, *rest = ((each_ended.get(pid, began) - began) / report.seconds for pid, began in each_began.items())
+    other = max(0.0, machine - mine - database - report.cpu)
+    return Measured(report, Busy(mine, database, other, first, tuple(rest)))
 
 
 def _times(server: Server) -> tuple[float, float, float]:

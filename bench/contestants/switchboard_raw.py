@@ -33,6 +33,23 @@ class Echo(Service):
             await connection.send(message)
 '''
 
+COMPUTE = '''
+import time
+
+from server import Connection, Service
+
+
+class Compute(Service):
+    """Compute for so many seconds, without ever letting anybody else in."""
+
+    async def serve(self, connection: Connection) -> None:
+        async for message in connection:
+            end = time.perf_counter() + float(message)
+            while time.perf_counter() < end:
+                sum(range(1000))
+            await connection.send("done")
+'''
+
 COMPRESS_BYTES = 100
 
 # Quotas are off, because all clients of a benchmark come from one address.
@@ -81,6 +98,9 @@ def command(role: Role, port: int, folder: Path) -> list[str]:
     services = folder / "services"
     services.mkdir()
     (services / f"{service}.py").write_text(source)
+    if role == "compute":
+        (services / "compute.py").write_text(COMPUTE)
+        return serve(folder, port, service, more="[services.compute]")
     if role != "fair":
         return serve(folder, port, service, compress_bytes=COMPRESS_BYTES if role == "compressed" else 0)
     (services / "quiet.py").write_text(MEGAPHONE.replace("Megaphone", "Quiet"))
@@ -90,7 +110,7 @@ def command(role: Role, port: int, folder: Path) -> list[str]:
 CONTESTANT = Contestant(
     name="Switchboard, raw service",
     command=command,
-    roles=("topic", "echo", "fair", "compressed"),
+    roles=("topic", "echo", "fair", "compressed", "compute"),
     load=lambda _task: Load(path="/bench"),
     too_slow=4008,
 )
