@@ -93,7 +93,9 @@ def test_a_service_from_its_first_migration_to_the_next(place: Path) -> None:
     folder = place / "services" / "notes" / "migrations"
     assert db(place, "make", "notes") == f"{folder / '0001_initial.py'}\n"
     assert db(place, "make", "notes") == "Nothing has changed.\n"
-    assert db(place, "status") == "auth\n  0001_initial  pending\n  0002_bans  pending\nnotes\n  0001_initial  pending\n"
+    assert (
+        db(place, "status") == "auth\n  0001_initial  pending\n  0002_bans  pending\nnotes\n  0001_initial  pending\n"
+    )
     assert not (place / "data").exists()
     assert "notes 0001_initial\n  create notes with id, text\n" in db(place, "plan")
     assert db(place, "upgrade") == "auth: applied 0001_initial\nauth: applied 0002_bans\nnotes: applied 0001_initial\n"

@@ -42,6 +42,39 @@ def test_unsubscribed_receivers_hear_nothing() -> None:
     assert broker._receivers == {}
 
 
+def test_receivers_may_change_while_a_publication_is_handed_out() -> None:
+    """Who unsubscribes, or subscribes, because of a publication keeps nobody else from getting it."""
+    broker = LocalBroker()
+    stays, new, origin = Receiver(), Receiver(), Receiver()
+
+    def once(_publication: Publication) -> None:
+        broker.unsubscribe("room", once)
+        broker.subscribe("room", new.receive)
+
+    broker.subscribe("room", once)
+    broker.subscribe("room", stays.receive)
+    broker.publish("room", Publication(b"x"), origin.receive)
+    assert len(stays.heard) == 1
+    broker.publish("room", Publication(b"y"), origin.receive)
+    assert len(stays.heard) == 2
+    assert new.heard == [Publication(b"y")]
+
+
+def test_subjects() -> None:
+    """A subject is there from its first receiver to its last; who is unknown cannot leave."""
+    broker = LocalBroker()
+    one, two = Receiver(), Receiver()
+    broker.unsubscribe("room", one.receive)
+    broker.subscribe("room", one.receive)
+    broker.subscribe("room", two.receive)
+    broker.unsubscribe("room", one.receive)
+    broker.unsubscribe("room", one.receive)
+    assert set(broker.subjects) == {"room"}
+    assert not broker.heard("room", two.receive)
+    broker.unsubscribe("room", two.receive)
+    assert set(broker.subjects) == set()
+
+
 def test_is_always_well() -> None:
     """There is nothing that could be away."""
     assert LocalBroker().health().connected

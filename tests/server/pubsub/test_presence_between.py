@@ -328,7 +328,8 @@ class TestFaults:
         fourth.peers.gone(second.name)
         assert ids(here) == ids(room(third)) == ids(room(fourth)) == [0, 2, 3]
         world.wait(1.0)
-        assert watcher.changes[-1] == ([], [Person(1, "name 1")], 3)
+        person: Any = Person(1, "name 1")
+        assert watcher.changes[-1] == ([], [person], 3)
         third.kill()
         world.processes.remove(third)
         world.wait(GONE_SECONDS - ALIVE_SECONDS - 1)
@@ -348,8 +349,9 @@ class TestFaults:
         assert second.line.receivers == {}
         assert second.clock.running == 0
 
-    def test_a_process_that_was_only_silent(self, world: World) -> None:
-        """One that is frozen, taken for gone, and goes on is right again in all respects, as are the others."""
+    def test_a_process_that_was_only_silent(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        """One that is frozen, taken for gone, and goes on is right again at once, and so are the others."""
+        monkeypatch.setattr(presence_between, "BEATS", 2**62)  # nobody asks without a reason
         first, second = world.pair()
         here, there = room(first), room(second)
         world.enter(here, 1)
@@ -389,9 +391,25 @@ class TestFaults:
         world.wait(RIGHT_SECONDS)
         assert ids(one) == []
 
+    def test_an_old_snapshot(self, world: World) -> None:
+        """All members as they were before the last change, when that is known already, change nothing."""
+        first, second = world.pair()
+        there = room(second)
+        leaving = world.enter(there, 1)
+        world.enter(there, 2)
+        here = room(first)
+        world.end_tick()
+        (subject, snapshot) = [said for said in world.network.carried if "@presence/" in said[0]][-1]
+        leaving.close()
+        world.end_tick()
+        assert ids(here) == [2]
+        world.network.publish(subject, snapshot, second.line)
+        assert ids(here) == [2]
+
     def test_a_dead_process_speaks(self, world: World) -> None:
         """A message that comes when its process is gone already brings nobody in for good."""
         first, second = world.pair()
+        world.process()
         here = room(first)
         world.wait()
         world.enter(room(second), 1)
@@ -402,6 +420,7 @@ class TestFaults:
         first.peers.gone(second.name)
         assert here.count == 0
         world.network.publish(subject, last, second.line)
+        assert ids(here) == [1]
         world.wait(RIGHT_SECONDS)
         assert here.count == 0
 
@@ -599,6 +618,19 @@ class TestThrift:
         again = room(first)
         world.wait()
         assert ids(again) == [1]
+
+    def test_who_has_nobody_there_takes_no_memory(self, world: World) -> None:
+        """Of a process whose members have all left a presence, nothing is kept."""
+        first, second = world.pair()
+        here, there = room(first), room(second)
+        connection = world.enter(there, 1)
+        world.wait()
+        assert first.presences.between is not None
+        others = first.presences.between._share(here)._others
+        assert set(others) == {second.name}
+        connection.close()
+        world.wait()
+        assert others == {}
 
     def test_used_again_at_once(self, world: World) -> None:
         """A presence that is let go and used again before that was noticed is right, here and elsewhere."""

@@ -349,11 +349,12 @@ class TestSettled:
     async def test_what_is_published_afterwards_arrives(self, house: House) -> None:
         """As soon as `settled` returns nothing is missed, whoever publishes."""
         one, two = await house.worker(), await house.worker()
+        receivers = []
         for number in range(20):
-            receiver = two.receiver(str(number))
+            receivers.append(two.receiver(str(number)))
             await done(two.broker.settled())
             one.broker.publish(str(number), Publication(b"x"), nobody)
-            await until(lambda receiver=receiver: receiver.frames)
+        await until(lambda: all(receiver.frames for receiver in receivers))
 
     async def test_it_is_the_broker_of_main_that_settles(self) -> None:
         """Main answers when its own broker is ready, also where that fails; many who wait ask once."""
