@@ -79,7 +79,7 @@ class Supervisor:
 
     async def figures(self) -> list[Figures]:
         """Return the figures of all workers, and of those that are over."""
-        workers = [worker for pool in self.pools for worker in pool.live]
+        workers = [worker for pool in self.pools for worker in pool.live if worker.status is not None]
         counted = await asyncio.gather(*(self._count(worker) for worker in workers))
         return [self._past.total, *counted]
 

@@ -91,10 +91,11 @@ class Worker:
         self._name, self._service = begin.name, begin.service
         configure(settings.log.level, settings.log.format, process=begin.name)
         share = share_bytes(settings, worker=True)
-        engine = self._engine = Engine(_only(settings, begin.service), self._broker, begin.peer, share)
+        engine = Engine(_only(settings, begin.service), self._broker, begin.peer, share)
         self._front = AdoptingFront(settings.server, self._left)
         try:
             await engine.open()
+            self._engine = engine  # from now on there is something to tell of
             await engine.host.start()
             if engine.host.statuses()[begin.service].state is State.FAILED:
                 self._report()

@@ -34,6 +34,9 @@ class Broker(Protocol):
     """Carries publications between processes; delivery within a process is the topic's own work.
 
     A broker is fast, not safe: it may drop, repeat or reorder. Nothing but `start`, `stop` and `settled` waits.
+
+    One that knows of publications of its own process that it lost on their way out counts that in an attribute
+    `lost_out`; whenever it has changed, `Peers` tells the others, for whom it is a gap.
     """
 
     async def start(self) -> None:

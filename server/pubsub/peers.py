@@ -19,8 +19,6 @@ ALIVE_SECONDS = 3.0
 """How often a process says that it lives."""
 GONE_SECONDS = 9.0
 """A process that is silent for so long is gone: three times it could have been heard."""
-REMEMBERED = 256
-"""Processes that are gone and may turn out to live: they were only silent."""
 
 log = Log("pubsub")
 
@@ -96,10 +94,9 @@ class Peers:
         self._channels: WeakValueDictionary[str, Channel] = WeakValueDictionary()
         self._alive = self.channel("@alive")
         self._known: dict[str, _Known] = {}
-        self._remembered: dict[str, None] = {}
         self._on_gap: list[Callable[[], None]] = []
         self._on_gone: list[Callable[[str], None]] = []
-        self._on_back: list[Callable[[str], None]] = []
+        self._on_came: list[Callable[[str], None]] = []
         self._timer: Timer | None = None
         self._beaten_at = 0.0
         self._end: Callable[[], None] | None = None
@@ -140,9 +137,9 @@ class Peers:
         """Call `callback` with each process that is gone; what is known from it alone is over."""
         self._on_gone.append(callback)
 
-    def on_back(self, callback: Callable[[str], None]) -> None:
-        """Call `callback` with each process that was taken for gone and is not: it was only silent."""
-        self._on_back.append(callback)
+    def on_came(self, callback: Callable[[str], None]) -> None:
+        """Call `callback` with each process that is there now: it is new, or was taken for gone and was only silent."""
+        self._on_came.append(callback)
 
     def gone(self, process: str) -> None:
         """Say, to this process and to the others, that a process is gone: whoever saw it end knows first."""
@@ -185,18 +182,14 @@ class Peers:
             known = self._known[process] = _Known(0.0)
         known.heard_at = self._clock()
         before, known.lost = known.lost, said.lost
-        if process in self._remembered:
-            del self._remembered[process]
-            for callback in tuple(self._on_back):
+        if before is None:
+            for callback in tuple(self._on_came):
                 _run(callback, process)
-        if before is not None and before != said.lost:
+        elif before != said.lost:
             self._gap()
 
     def _forget(self, process: str) -> None:
         self._known.pop(process, None)
-        self._remembered[process] = None
-        if len(self._remembered) > REMEMBERED:
-            del self._remembered[next(iter(self._remembered))]
         for callback in tuple(self._on_gone):
             _run(callback, process)
 

@@ -99,9 +99,9 @@ class Watchdog:
             beat_at = self._beat_at
             late = time.monotonic() - beat_at
             if late > LATE_SECONDS and (self._sight is None or self._sight.service is None):
-                sight = self._look()
-                if self._sight is None or sight.service is not None:  # a later look may be when it is over
-                    self._sight = sight
+                seen = self._look()
+                if self._sight is None or seen.service is not None:  # a later look may be when it is over
+                    self._sight = seen
             sight = self._sight
             if late > HANGING_SECONDS and sight is not None and named_at != beat_at:
                 named_at = beat_at

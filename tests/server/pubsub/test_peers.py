@@ -11,7 +11,7 @@ import pytest
 from server.pubsub.broker import subject
 from server.pubsub.delivery import Publication
 from server.pubsub.local import LocalBroker
-from server.pubsub.peers import ALIVE_SECONDS, GONE_SECONDS, REMEMBERED, Gone, Peers
+from server.pubsub.peers import ALIVE_SECONDS, GONE_SECONDS, Gone, Peers
 from tests.server.pubsub.support import Clock
 
 # The longest until the silence of a process is noticed.
@@ -36,10 +36,10 @@ class Process:
     def __init__(self, broker: LocalBroker, clock: Clock, name: str) -> None:
         self.peers = Peers(broker, name, scheduler=clock, clock=lambda: clock.now)
         self.gone: list[str] = []
-        self.back: list[str] = []
+        self.came: list[str] = []
         self.gaps = 0
         self.peers.on_gone(self.gone.append)
-        self.peers.on_back(self.back.append)
+        self.peers.on_came(self.came.append)
         self.peers.on_gap(self._gap)
         self.peers.start()
 
@@ -85,10 +85,11 @@ class TestLife:
     """Who lives, and who is gone."""
 
     def test_who_lives_is_never_gone(self, world: World) -> None:
-        """As long as processes live, and hear each other, nobody is told anything."""
+        """As long as processes live, and hear each other, all that is told is that they came."""
         one, two = world.process("one"), world.process("two")
         world.wait(100)
-        assert one.gone == two.gone == one.back == two.back == []
+        assert one.gone == two.gone == []
+        assert (one.came, two.came) == (["two"], ["one"])
 
     def test_who_stops_is_gone_at_once(self, world: World) -> None:
         """A process that stops says so; afterwards it neither says nor hears anything."""
@@ -125,21 +126,24 @@ class TestLife:
         """A process of which something is known is gone some day, even if it never said that it lives."""
         one = world.process("one")
         one.peers.notice("dead already")
+        one.peers.notice("two")
+        world.process("two")
+        assert one.came == ["two"]
         world.wait(SILENCE_SECONDS + 1)
         assert one.gone == ["dead already"]
 
     def test_who_was_only_silent_comes_back(self, world: World) -> None:
-        """A process that was taken for gone and is heard again is back; one that is new is not."""
+        """A process that was taken for gone, and is heard again, comes like one that is new."""
         one, two = world.process("one"), world.process("two")
         world.wait(ALIVE_SECONDS)
         freeze(two)
         world.wait(SILENCE_SECONDS + 1)
         assert one.gone == ["two"]
         thaw(two)
-        assert one.back == ["two"]
+        assert one.came == ["two", "two"]
         world.process("three")
         world.wait(10)
-        assert one.back == ["two"]
+        assert one.came == ["two", "two", "three"]
         assert one.gone == ["two"]
 
     def test_who_was_silent_itself_blames_nobody_else(self, world: World) -> None:
@@ -162,13 +166,14 @@ class TestLife:
         assert one.gone == []
         assert two.gone == ["one"]
 
-    def test_memory_is_bounded(self, world: World) -> None:
-        """Of processes that are gone, only so many are remembered."""
+    def test_who_is_gone_takes_no_memory(self, world: World) -> None:
+        """Nothing is kept of processes that are gone: their names do not come again."""
         one, two = world.process("one"), world.process("two")
-        for number in range(REMEMBERED + 100):
+        for number in range(1000):
+            one.peers.notice(str(number))
             two.peers.gone(str(number))
-        assert len(one.gone) == REMEMBERED + 100
-        assert len(one.peers._remembered) == REMEMBERED
+        assert set(one.peers._known) == {"two"}
+        assert len(two.peers._known) <= 1
 
 
 class TestGaps:
@@ -220,7 +225,8 @@ def test_nonsense_is_dropped(world: World, message: bytes, caplog: pytest.LogCap
     one, two = world.process("one"), world.process("two")
     for _ in range(3):
         two.peers.channel("@alive").send(message)
-    assert one.gone == one.back == []
+    assert one.gone == []
+    assert one.came == ["two"]
     assert len(caplog.records) == 1
 
 

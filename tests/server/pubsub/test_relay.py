@@ -16,8 +16,11 @@ from server.pubsub import way
 from server.pubsub.broker import BrokerHealth
 from server.pubsub.delivery import Delivery, Publication
 from server.pubsub.local import LocalBroker
+from server.pubsub.peers import Peers
+from server.pubsub.presence import Presences
 from server.pubsub.relay import Relay, RelayBroker, RelayMessage
 from server.pubsub.way import Carry, Gap, Interest, Peered, Sync, Synced
+from tests.server.pubsub.support import Recorder
 
 DEADLINE_SECONDS = 10
 
@@ -44,6 +47,7 @@ class Wire:
         self.take: Callable[[RelayMessage], None] = lambda _: None
         self.said: list[RelayMessage] = []
         self.behind = 0  # bytes that the other side has not taken, as the test wants it
+        self.looks = 0  # how often that was asked
         self._held: deque[bytes] | None = None
 
     def send(self, message: RelayMessage) -> None:
@@ -55,6 +59,7 @@ class Wire:
             asyncio.get_running_loop().call_soon(lambda: self.take(decoder.decode(data)))
 
     def buffered(self) -> int:
+        self.looks += 1
         return self.behind
 
     def hold(self) -> None:
@@ -366,6 +371,7 @@ class TestSettled:
         later = [asyncio.create_task(one.broker.settled()) for _ in range(10)]
         await turns()
         assert not any(task.done() for task in waiting)
+        assert [said.number for said in one.up.said if isinstance(said, Sync)] == [1], "one question at a time"
         broker.fails = True
         broker.settles.set()
         await done(asyncio.gather(*waiting, *later))
@@ -383,6 +389,20 @@ class TestSettled:
         await until(lambda: one.gaps)
         await turns()
         assert one.gaps == 1
+        assert not one.broker._gaps._again
+
+    async def test_what_was_said_before_comes_before(self, house: House) -> None:
+        """An answer is behind everything that was published before the question, on both ends."""
+        one = await house.worker()
+        one.receiver("room")
+        await one.broker.settled()
+        house.broker.publish("room", Publication(b"x"), nobody)
+        one.relay.take(Sync(4711))
+        assert [type(said) for said in one.down.said[-2:]] == [Carry, Synced]
+        one.broker.publish("room", Publication(b"x"), nobody)
+        one.receiver("other")
+        one.broker.take(Sync(4711))
+        assert [type(said) for said in one.up.said[-3:]] == [Interest, Carry, Synced]
 
     async def test_nobody_waits_for_a_worker_that_ends(self) -> None:
         """Neither a worker that stops nor a relay that is closed leaves anybody waiting."""
@@ -422,7 +442,8 @@ class TestGaps:
             await turns()
         two.down.behind = way.RELAY_BYTES // 2 + 1
         house.broker.publish("room", Publication(b"5"), nobody)
-        await until(lambda: len(other.frames) == 6)
+        looks = two.down.looks
+        await until(lambda: len(other.frames) == 6 and two.down.looks > looks + 3)
         assert (two.relay.gaps, two.gaps, receiver.frames) == (1, 0, [])
         two.down.behind = 0
         await until(lambda: two.gaps)
@@ -564,6 +585,34 @@ async def test_over_a_real_link() -> None:
     to_main.close()
     to_worker.close()
     await until(lambda: to_main._transport is to_worker._transport is None)
+
+
+async def test_presence_over_it(house: House) -> None:
+    """Workers see each other's members as soon as they have peers, and when one is gone its members are."""
+    one, two = await house.worker(peered=False), await house.worker(peered=False)
+    peers = [Peers(one.broker, "one"), Peers(two.broker, "two")]
+    presences = [Presences(0.001, peers=each) for each in peers]
+    for each in peers:
+        each.start()
+    rooms = [each.presence("room") for each in presences]
+    connections = [Recorder(), Recorder()]
+    for number, (room, connection) in enumerate(zip(rooms, connections, strict=True)):
+        room.enter(number, f"member {number}", connection)
+    await turns()
+    assert [room.count for room in rooms] == [1, 1]
+    assert one.up.said == two.up.said == []
+    await one.relay.peer(True)
+    await two.relay.peer(True)
+    for each in peers:
+        each._beat()  # as they do every few seconds
+    await until(lambda: [room.count for room in rooms] == [2, 2])
+    two.relay.close()
+    in_main = Peers(house.broker, "main")
+    in_main.gone("two")
+    await until(lambda: rooms[0].members() == ["member 0"])
+    for hub, each in zip(presences, peers, strict=True):
+        hub.stop()
+        each.stop()
 
 
 @pytest.mark.parametrize("message", [Peered(True), Interest(["a"], []), Sync(1)])
