@@ -256,8 +256,8 @@ SCENARIOS = {
     "handoff": Scenario(
         title="2,000 clients connect, 64 at a time, and are handed to a worker",
         unit="connects/s",
-        role="topic",
-        how=HandOffs(service="megaphone", clients=2000),
+        role="echo",
+        how=HandOffs(service="echo", clients=2000),
         main=False,
         yardstick=False,
     ),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import os
 import resource
 import signal
@@ -82,6 +84,32 @@ class Server:
             time.sleep(0.005)
         raise BenchError(f"the server does not listen after {START_SECONDS} seconds: {self.last_words()}")
 
+    def wait_serving(self) -> None:
+        """Wait until each process of each of its services serves; Switchboard listens before those that are late do.
+
+        Raises:
+            BenchError: it ended, or they do not serve in time.
+        """
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            if self._process.poll() is not None:
+                raise BenchError(f"the server ended with status {self._process.returncode}: {self.last_words()}")
+            with suppress(OSError, http.client.HTTPException):
+                if self._all_serve():
+                    return
+            time.sleep(0.05)
+        raise BenchError(f"not all services serve after {START_SECONDS} seconds: {self.last_words()}")
+
+    def _all_serve(self) -> bool:
+        client = http.client.HTTPConnection("127.0.0.1", self.port, timeout=START_SECONDS)
+        try:
+            client.request("GET", "/health")
+            services = json.loads(client.getresponse().read())["services"].values()
+        finally:
+            client.close()
+        each = [process for service in services for process in (service, *service["processes"])]
+        return all(process["state"] == "running" for process in each)
+
     def last_words(self) -> str:
         """Return the end of its log."""
         lines = self._log.read_text(errors="replace").splitlines()[-LOG_LINES:]
@@ -99,6 +127,11 @@ class Server:
     def resident_bytes_now(self) -> int:
         """Return the resident memory of its processes at this moment."""
         return _resident_bytes(self._processes())
+
+    def yield_to_others(self) -> None:
+        """Let its processes but the first run only while nobody else wants the core."""
+        for pid in self._processes()[1:]:
+            os.sched_setscheduler(pid, os.SCHED_IDLE, os.sched_param(0))
 
     def first_resident_bytes(self) -> int:
         """Return the resident memory of its first process, once that of all is not changing any more."""
@@ -154,6 +187,8 @@ def serve(
         server = Server(process, port, log, started, database.pid if database else None)
         try:
             server.wait_listening()
+            if settings:
+                server.wait_serving()
             yield server
         finally:
             server.stop()

@@ -14,7 +14,9 @@ from bench.servers import Server
 from bench.subject import Measured, Subject
 
 REST_SECONDS = 5.0
-"""So long nobody says anything while the main process is looked at; its clock has ticks of 10 ms."""
+"""So long nobody says anything while the main process is looked at."""
+TICK_SECONDS = 0.01
+"""Of the clock that counts a process's time."""
 COMPUTE_SECONDS = 5.0
 PATIENCE_SECONDS = 30.0
 
@@ -37,11 +39,11 @@ class Workers(Method, frozen=True, kw_only=True):
     def measure(self, subject: Subject) -> Sample:
         """Measure what the busiest process can deliver in a second of its time; the value is the last to the first."""
         found = [self._with(subject, count, traffic) for count, traffic in self.loads.items()]
-        able = [_able(measured) for measured in found]
+        capacities = [able(measured) for measured in found]
         return msgspec.structs.replace(
             sample_of(found[-1]),
-            value=able[-1] / able[0],
-            curve=tuple(Point(count, each) for count, each in zip(self.loads, able, strict=True)),
+            value=capacities[-1] / capacities[0],
+            curve=tuple(Point(count, each) for count, each in zip(self.loads, capacities, strict=True)),
             problem=", ".join(measured.report.faults for measured in found[:-1] if measured.report.faults),
             remark="; ".join(map(_spent, self.loads, found)),
         )
@@ -127,7 +129,8 @@ class MainAtRest(Method, frozen=True, kw_only=True):
 class Compute(Method, frozen=True, kw_only=True):
     """A topic in the main process, beside a service that computes without a pause.
 
-    No process is pinned: the one that computes needs a core as well.
+    No process is pinned, and the worker has a core only while nobody else wants it: with two cores for three who are
+    busy, what is measured is whether processes wait for each other, not whether they wait for a core.
 
     Args:
         traffic: what the topic's clients do, on a schedule.
@@ -153,6 +156,7 @@ class Compute(Method, frozen=True, kw_only=True):
         options = {**self.traffic.options(), "seconds": COMPUTE_SECONDS}
         with subject.serve({"services.compute.workers": workers}) as server:
             load = subject.load(server, self.traffic.clients)
+            server.yield_to_others()
             with connect(f"ws://127.0.0.1:{server.port}/compute", open_timeout=PATIENCE_SECONDS) as client:
                 with subject.generate(options, load, server) as running:
                     running.wait("begin")
@@ -163,10 +167,10 @@ class Compute(Method, frozen=True, kw_only=True):
         return report
 
 
-def _able(measured: Measured) -> float:
+def able(measured: Measured) -> float:
     """Return the deliveries that the busiest process makes possible in a second of its time."""
     report = measured.report
-    return report.received / (report.seconds * measured.busy.busiest)
+    return report.received / max(report.seconds * measured.busy.busiest, TICK_SECONDS)
 
 
 def _spent(count: int, measured: Measured) -> str:
