@@ -65,6 +65,28 @@ class Workers(Protocol):
         """Return the sessions that brought their clients."""
 
 
+class NoWorkers:
+    """All services run in the main process."""
+
+    pools = ()
+    applications: Mapping[str, Any] = {}
+    handovers = 0
+
+    async def start(self, seconds: float) -> None:
+        """Nothing to start."""
+
+    async def stop(self, seconds: float) -> None:
+        """Nothing to end."""
+
+    async def figures(self) -> list[Figures]:
+        """Nobody has figures."""
+        return []
+
+    def sessions(self) -> set[int]:
+        """Nobody has clients."""
+        return set()
+
+
 class Switchboard:
     """The main process.
 

@@ -15,8 +15,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import shtab
-
 from server import config, credentials
 from server.errors import ConfigError
 from server.memory import derive
@@ -103,23 +101,24 @@ def _parser(*, serves: bool) -> argparse.ArgumentParser:
     """
     parser = argparse.ArgumentParser(prog="switchboard", description="Self-hosted real-time services in Python.")
     parser.add_argument("--version", action="version", version=f"switchboard {__version__}")
-    shtab.add_argument_to(parser, help="print a completion script for your shell")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     serve = commands.add_parser("serve", help="answer WebSockets and serve the browser client")
     serve.add_argument("--host", metavar="H", help="address to listen on")
     serve.add_argument("--port", metavar="P", type=_port, help="port to listen on; 0 takes a free one")
     checking = commands.add_parser("check", help="validate a configuration file and exit")
+    files = [
+        command.add_argument(
+            "--config", metavar="FILE", type=Path, help="configuration file (default: config.toml, if it is there)"
+        )
+        for command in (serve, checking)
+    ]
     if not serves:
         for name in OTHERS:
             _module(name).add_to(commands)
-    for command in (serve, checking):
-        file = command.add_argument(
-            "--config",
-            metavar="FILE",
-            type=Path,
-            help="configuration file (default: config.toml, if it is there)",
-        )
-        file.complete = shtab.FILE  # type: ignore[attr-defined]  # how shtab is told what to complete
+        shtab = importlib.import_module("shtab")
+        shtab.add_argument_to(parser, help="print a completion script for your shell")
+        for file in files:
+            file.complete = shtab.FILE  # type: ignore[attr-defined]  # how shtab is told what to complete
     return parser
 
 

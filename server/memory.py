@@ -14,8 +14,8 @@ It is a matter of what goes first, not a wall: a wall is the system's to build, 
 from __future__ import annotations
 
 import asyncio
-import ctypes
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -26,6 +26,9 @@ from server.log import Log
 from server.net.connection import TOO_SLOW, Connection
 from server.service.host import ServiceHost
 from server.usage import resident_bytes
+
+if TYPE_CHECKING:
+    import ctypes
 
 KIB, MIB = 2**10, 2**20
 
@@ -238,5 +241,7 @@ def _held_bytes(connection: Connection) -> int:
 
 def _allocator() -> ctypes.CDLL | None:
     """Return glibc, whose allocator can be told to give back what is free; other C libraries do so by themselves."""
+    import ctypes  # only who has a budget needs it
+
     libc = ctypes.CDLL(None)
     return libc if hasattr(libc, "malloc_trim") else None

@@ -6,20 +6,23 @@ import asyncio
 import signal
 import sys
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import uvloop
 
-from server.app import Switchboard
+from server.app import NoWorkers, Switchboard, Workers
 from server.config import Settings
 from server.db import DatabaseError, MigrationFailed, UnusableDatabase
 from server.engine import EXIT_DATA, EXIT_FAILURE, EXIT_FINE, prepare_process, settle_memory
 from server.errors import ConfigError, ListenError
 from server.log import Log, configure
-from server.process.supervisor import Supervisor
 from server.pubsub.broker import Broker
 from server.pubsub.peers import Peers
 from server.systemd import Notifier, listen_socket, watchdog_seconds
 from server.version import __version__
+
+if TYPE_CHECKING:
+    from server.process.supervisor import Supervisor
 
 log = Log("app")
 
@@ -64,7 +67,11 @@ class Main:
             await switchboard.stop()
         log.info("stopped")
 
-    def _supervise(self, settings: Settings, broker: Broker, peers: Peers) -> Supervisor:
+    def _supervise(self, settings: Settings, broker: Broker, peers: Peers) -> Workers:
+        if not any(service.workers for service in settings.services.values()):
+            return NoWorkers()
+        from server.process.supervisor import Supervisor  # 2 MB that only who has workers needs
+
         self._supervisor = Supervisor(settings, broker, peers)
         return self._supervisor
 
@@ -100,8 +107,9 @@ class Main:
         changed = needs_restart(self._settings, settings)
         if changed:
             log.warning("some changes reach the main process with a restart only", settings=", ".join(changed))
-        assert self._supervisor is not None
-        if await self._supervisor.replace(settings):
+        if self._supervisor is None:
+            log.info("reloaded; there are no workers to replace")
+        elif await self._supervisor.replace(settings):
             log.info("reloaded", workers=sum(len(pool.live) for pool in self._supervisor.pools))
         else:
             log.error("not all workers were replaced; mend what is named above, and reload again")
