@@ -35,6 +35,9 @@ class Forwarding:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         client = scope.get("client")
+        body = await self._body(receive)
+        if body is None:
+            return  # the client has gone
         request = HttpRequest(
             number=0,
             method=scope["method"],
@@ -43,7 +46,7 @@ class Forwarding:
             headers=tuple((bytes(name), bytes(value)) for name, value in scope["headers"]),
             client=client[0] if client else "",
             scheme=scope["scheme"],
-            body=await self._body(receive),
+            body=body,
         )
         try:
             answer = await self._ask(request, ANSWER_SECONDS)
@@ -58,11 +61,14 @@ class Forwarding:
         await send({"type": "http.response.start", "status": answer.status, "headers": list(answer.headers)})
         await send({"type": "http.response.body", "body": answer.body})
 
-    async def _body(self, receive: Receive) -> bytes:
+    async def _body(self, receive: Receive) -> bytes | None:
+        """Return the whole body; None where the client went before it had sent all of it."""
         body = bytearray()
         more = True
         while more:
             message = await receive()
+            if message["type"] == "http.disconnect":
+                return None
             body += message.get("body", b"")
             more = message.get("more_body", False)
             if self._body_bytes and len(body) > self._body_bytes:

@@ -40,6 +40,8 @@ from server.pubsub.broker import Broker
 from server.pubsub.relay import Relay
 from server.service.mounted import ServiceStatus, State
 
+PING_SECONDS = 1.0
+"""How often a worker is asked how it is."""
 LATE_SECONDS = 3.0
 """A worker that does not answer for so long gets no new clients while others do."""
 
@@ -72,7 +74,6 @@ class WorkerHandle:
         status: how its service is, as it said last; None before it said anything.
         full: whether it has no memory for more clients.
         ready: set when its service runs.
-        pinged_at: since when it owes an answer, in monotonic seconds; None while it owes none.
     """
 
     def __init__(self, name: str, service: str, broker: Broker, lost: Callable[[], None]) -> None:
@@ -83,7 +84,8 @@ class WorkerHandle:
         self.status: ServiceStatus | None = None
         self.full = False
         self.ready = asyncio.Event()
-        self.pinged_at: float | None = None
+        self._pinged = False
+        self._owed_pings = 0
         self._ready_at: float | None = None
         self._service = service
         self._link: Link[ToMain] = Link(to_main, self._heard, self._link_lost)
@@ -102,8 +104,8 @@ class WorkerHandle:
 
     @property
     def late(self) -> float:
-        """For how many seconds it owes an answer."""
-        return 0.0 if self.pinged_at is None else time.monotonic() - self.pinged_at
+        """For how many seconds it owes an answer, as this process has lived them: it may have stood still itself."""
+        return self._owed_pings * PING_SECONDS
 
     @property
     def served_seconds(self) -> float:
@@ -220,9 +222,11 @@ class WorkerHandle:
     # Questions.
 
     def ping(self) -> None:
-        """Ask how it is; the answer is `status`."""
-        if self.pinged_at is None and self.phase in (Phase.RUNNING, Phase.STARTING):
-            self.pinged_at = time.monotonic()
+        """Ask how it is; the answer is `status`. To be called every `PING_SECONDS`."""
+        if self._pinged:
+            self._owed_pings += 1
+        elif self.phase in (Phase.RUNNING, Phase.STARTING):
+            self._pinged = True
             self._link.send(Ping())
 
     async def count(self, seconds: float) -> Figures | None:
@@ -273,7 +277,7 @@ class WorkerHandle:
 
     def _take_status(self, status: ServiceStatus) -> None:
         self.status = status
-        self.pinged_at = None
+        self._pinged, self._owed_pings = False, 0
         if self.phase is Phase.STARTING and status.state is State.RUNNING:
             self.phase = Phase.RUNNING
             self._ready_at = time.monotonic()

@@ -15,7 +15,7 @@ from server.log import Log
 from server.net.handover import Passenger
 from server.net.handshake import HandOver, Refusal
 from server.net.identity import Identity
-from server.process.handle import LATE_SECONDS, Phase, WorkerHandle
+from server.process.handle import LATE_SECONDS, PING_SECONDS, Phase, WorkerHandle
 from server.process.messages import HttpAnswer, HttpRequest
 from server.service.mounted import BACKOFF_SECONDS, ProcessStatus, ServiceStatus, State
 
@@ -25,7 +25,6 @@ GOOD_SECONDS = 10.0
 """A worker that has served for so long did not crash at its start."""
 CRASH_LOOP = 3
 """So many ends in a row, each soon after the start, are a crash loop, and are named so."""
-PING_SECONDS = 1.0
 HUNG_SECONDS = 60.0
 """A worker that does not answer for so long is ended, and another one started."""
 END_SECONDS = 10.0

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from functools import partial
 
+import msgspec
 from starlette.types import ASGIApp
 
 from server.config import Settings
@@ -68,8 +69,9 @@ class Supervisor:
         """Replace all workers, one after the other; tells whether all were replaced.
 
         Args:
-            settings: what the new ones are to go by.
+            settings: what the new ones are to go by, as far as that does not need a restart.
         """
+        settings = for_workers(self._settings, settings)
         replaced = True
         for pool in self.pools:
             replaced = await pool.replace(settings) and replaced
@@ -117,3 +119,22 @@ class Supervisor:
         for pool in self.pools:
             for worker in pool.live:
                 worker.relay.gap()
+
+
+def for_workers(old: Settings, new: Settings) -> Settings:
+    """Return the settings that workers can have beside a main process that goes on with those of its start.
+
+    What all processes have to agree on stays as it is: the database, the broker, where a service is, and whether it has
+    workers at all.
+
+    Args:
+        old: those of the start.
+        new: those that were read again.
+    """
+    services = {}
+    for name, before in old.services.items():
+        after = new.services.get(name, before)
+        fits = after.path == before.path and bool(after.workers) == bool(before.workers)
+        services[name] = after if fits else before
+    server = msgspec.structs.replace(new.server, data=old.server.data)
+    return msgspec.structs.replace(new, server=server, database=old.database, broker=old.broker, services=services)
