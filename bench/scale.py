@@ -20,16 +20,20 @@ import msgspec
 
 MESSAGE_US = 70.0
 """A message in its sender's process: read, numbered, committed, answered (`commits`: 71 us, a delivery included)."""
-DELIVERY_US = 5.3
-"""A message to one more client, alone: nearly all of it is the kernel's (`f1`: 5.3 us). Together with others it is
-a fortieth of that (`f20`: 0.14 us), so a crowd that talks without a pause costs less than is reckoned here."""
-HEARD_US = 15.0
-"""A message in another process with people of the room: read, checked, kept, framed (`workers`, less deliveries)."""
+DELIVERY_US = 15.0
+"""A message to one more client of 10,000 in a worker, in rooms of 100, at an even 50,000 a second (`main_at_rest`: 14.9
+and 15.8 us, the message itself included). Nearly all of it is the kernel's, whose state of so many sockets is in no
+cache; of 1,100 clients it is 9 us (`workers_rooms`), of the same thousand over and over 5.3 us (`f1`). Together with
+others it is a fortieth of that (`f20`: 0.14 us), so a crowd that talks without a pause costs less than is reckoned."""
+HEARD_US = 60.0
+"""A message in another process with people of the room: woken up, read, checked, kept, framed. It is what two workers
+use in all, less what one does, in rooms of 2 to 100: 44 to 63 us where they are full, as they are planned to be; 100 to
+150 us where they have little to do and wake up for each message."""
 CARRIED_US = 30.0
-"""A message through the main process, to another worker or to NATS (`main_relaying`: 36 us; busier, 25 to 30)."""
+"""A message through the main process, to another worker or to NATS (`main_relaying`: 24 to 36 us; busier, 5 to 14)."""
 HANDOFF_US = 70.0
-"""A client through the main process into a worker (`handoff`)."""
-ALIVE_US = 10.6
+"""A client through the main process into a worker (`handoff`: 60 to 65 us)."""
+ALIVE_US = 2 * DELIVERY_US
 """A client that is silent, each heartbeat: a ping to it and its pong, each a delivery's worth of the kernel's time."""
 HEARTBEAT_SECONDS = 20.0
 DATABASE_US = 79.0
@@ -37,7 +41,7 @@ DATABASE_US = 79.0
 BROKER_US = 1.4
 """A message out of a NATS server: 700,000 deliveries a second (docs/benchmarks.md, the peers' table)."""
 CLIENT_BYTES = 4_300
-"""A client, logged in and in a room, in its worker (`memory`, `resident`) and in the main process (127 bytes)."""
+"""A client, logged in and in a room, in its worker (`memory`, `resident`) and in the main process (140 bytes)."""
 WORKER_BYTES, MAIN_BYTES = 40_000_000, 50_000_000
 """Processes without clients, as they start."""
 FRAME_BYTES = 350

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import Callable, Hashable
+from http import HTTPStatus
 
 from websockets.datastructures import Headers
 from websockets.http11 import Request
 
 from server.config import ServerSettings
+from server.errors import new_incident
+from server.log import Log
 from server.net.front import Front
 from server.net.handover import Ticket
-from server.net.handshake import Decision, Handshake
+from server.net.handshake import Decision, Handshake, Refusal
 from server.net.protocol import WebSocketProtocol
+
+log = Log("net")
 
 
 class AdoptingFront(Front):
@@ -36,7 +42,7 @@ class AdoptingFront(Front):
     async def adopt(
         self, number: int, descriptor: int, ticket: Ticket, decide: Callable[[Ticket, Handshake], Decision]
     ) -> None:
-        """Make a socket a WebSocket of this process.
+        """Make a socket a WebSocket of this process. What goes wrong is logged, and tells that the client is gone.
 
         Args:
             number: what the client is counted under.
@@ -46,13 +52,22 @@ class AdoptingFront(Front):
         """
         try:
             sock = socket.socket(fileno=descriptor)
+        except OSError as error:
+            os.close(descriptor)
+            self._lost(number, error)
+            return
+        try:
             sock.setblocking(False)
             await asyncio.get_running_loop().connect_accepted_socket(
                 lambda: _Adopted(self, number, ticket, decide), sock
             )
-        except BaseException:
-            self._on_left(number)
-            raise
+        except OSError as error:
+            sock.close()
+            self._lost(number, error)
+
+    def _lost(self, number: int, error: OSError) -> None:
+        log.error("a client that was handed over cannot be taken", problem=error.strerror)
+        self._on_left(number)
 
 
 class _Adopted(asyncio.Protocol):
@@ -69,9 +84,17 @@ class _Adopted(asyncio.Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # a stream's is one
         ticket = self._ticket
         websocket = WebSocketProtocol(self._front, transport)
-        websocket.address_key = self._number
+        websocket.address_key = self._number  # from now on it is the WebSocket that tells when the client is gone
         transport.set_protocol(websocket)
         headers = Headers(ticket.headers)
         request = Request(ticket.target, headers, ticket.method, ticket.protocol)
         handshake = Handshake(ticket.target, headers, ticket.remote_address, ticket.secure)
-        websocket.decide(request, handshake, self._decide(ticket, handshake), ticket.rest)
+        websocket.decide(request, handshake, self._decision(handshake), ticket.rest)
+
+    def _decision(self, handshake: Handshake) -> Decision:
+        try:
+            return self._decide(self._ticket, handshake)
+        except Exception as error:
+            incident = new_incident()
+            log.error("a client that was handed over cannot be let in", error=error, incident=incident)
+            return Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, f"Something went wrong. Incident {incident}.")

@@ -168,6 +168,9 @@ class WebSocketProtocol(asyncio.Protocol):
 
     def _leave_to(self, request: Request, handshake: Handshake, decision: HandOver) -> None:
         """Let go of the socket and leave it to another process; what comes meanwhile, the kernel keeps for that."""
+        if len(self._waiting) > WAITING_BYTES:  # RFC 6455, section 4.1: it has to wait for the answer
+            self._refuse(plain_response(HTTPStatus.BAD_REQUEST, "Wait for the answer to the handshake.").serialize())
+            return
         self._transport.pause_reading()
         ticket = Ticket(
             handshake.target,

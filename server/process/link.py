@@ -28,6 +28,9 @@ class Link(asyncio.Protocol, Generic[Heard]):
         decoder: reads what the other end says.
         on_message: called with each message, in order.
         on_lost: called once, when the other end is gone.
+
+    Attributes:
+        over: set when nothing more is heard, and all that was said is sent or lost.
     """
 
     def __init__(
@@ -39,6 +42,7 @@ class Link(asyncio.Protocol, Generic[Heard]):
         self._decoder = decoder
         self._on_message = on_message
         self._on_lost = on_lost
+        self.over = asyncio.Event()
         self._transport: asyncio.Transport | None = None
         self._received = bytearray()
 
@@ -85,6 +89,7 @@ class Link(asyncio.Protocol, Generic[Heard]):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 asyncio's signature
         self._transport = None
+        self.over.set()
         self._on_lost()
 
     def _take(self, data: bytes) -> None:
@@ -93,7 +98,10 @@ class Link(asyncio.Protocol, Generic[Heard]):
         except msgspec.MsgspecError as error:
             log.error("a message between processes cannot be read", problem=str(error))
             return
-        self._on_message(message)
+        try:
+            self._on_message(message)
+        except Exception as error:  # it would cut the link, and so end a process with all its clients
+            log.error("a message between processes cannot be followed", kind=type(message).__name__, error=error)
 
     def _cut(self) -> None:
         if self._transport is not None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.scale import DATABASE_US, FULL, MESSAGE_US, PUBLISHED, Load, plan, simulate, table
+from bench.scale import DATABASE_US, DELIVERY_US, FULL, MESSAGE_US, PUBLISHED, Load, plan, simulate, table
 
 ROOT = Path(__file__).parents[2]
 
@@ -58,7 +58,7 @@ def test_more_people_need_no_less(load: Load, times: int) -> None:
 def test_where_nobody_waits_the_simulation_is_the_cost_alone() -> None:
     """With hardly anything to do, the time at a part is what a message costs there."""
     waits = simulate(plan(Load(10, 10, 0.0001)))
-    assert waits.worker == pytest.approx((MESSAGE_US + 5.3) / 1000, rel=0.01)
+    assert waits.worker == pytest.approx((MESSAGE_US + DELIVERY_US) / 1000, rel=0.01)
     assert waits.database == pytest.approx(DATABASE_US / 1000, rel=0.01)
     assert waits.broker == 0
 
