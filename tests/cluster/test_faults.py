@@ -29,7 +29,7 @@ from tests.support.server import SCALE, Server
 CLIENTS = 300
 ROOMS = 12
 FAULTS = int(os.environ.get("SWITCHBOARD_TEST_FAULTS", "5"))
-SEED = int(os.environ.get("SWITCHBOARD_TEST_SEED", random.getrandbits(32)))
+SEED = int(os.environ.get("SWITCHBOARD_TEST_SEED", "1"))
 PAUSE_SECONDS = (2.0, 6.0)
 """Between two messages of one person."""
 PRESENCE_SECONDS = 15
